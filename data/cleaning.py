@@ -1,0 +1,92 @@
+"""Cleaning: bring one text into the form that training reads, and say whether it is worth keeping.
+
+`normalise` edits and `judge` decides; both know one text and nothing of files. Normalising keeps what carries
+meaning: indentation and tabs (code, verse, tables), runs of spaces inside a line, single blank lines. It is
+idempotent: normalising a normalised text changes nothing.
+"""
+
+import re
+import unicodedata
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EMPTY = "empty"
+TOO_SHORT = "too_short"
+
+
+class CleanConfig(BaseModel):
+    """Rules for cleaning a document. Each field changes the output, so each is part of the artifact's key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    normalization: Literal["NFC", "NFKC", "none"] = Field(
+        "NFC",
+        description="Unicode normal form. NFC changes no letter's look; NFKC also replaces ligatures, full-width "
+        "letters and superscripts by plain ones; none leaves letters as they came.",
+    )
+    non_breaking_spaces: Literal["space", "keep"] = Field(
+        "space", description="What becomes of spaces that forbid a line break (U+00A0, U+2007, U+202F)."
+    )
+    max_blank_lines: int = Field(
+        2, ge=0, le=1000, description="Longest run of blank lines kept, in lines; longer ones are cut to it."
+    )
+    min_characters: int = Field(
+        20, ge=1, le=1_000_000_000, description="Shortest document kept, in characters, counted after normalising."
+    )
+
+
+_PLAIN_ASCII = bytes([9, 10, *range(32, 127)])
+_LINE_END = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028]")  # form feeds and file separators end a line, too
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+_NON_BREAKING = re.compile("[\xa0\u2007\u202f]")
+
+
+def normalise(text: str, config: CleanConfig) -> str:
+    """Return `text` in normal form; any str is legal, also one with lone surrogates.
+
+    Line ends become line feeds (U+2029 becomes a blank line), lone surrogates become U+FFFD, other control
+    characters, byte order marks and noncharacters go; then the Unicode form is settled, white space at line
+    ends goes, runs of blank lines are cut, and so are blank lines at both ends of the text.
+    """
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _may_hold_unwanted(text):
+        text = _LONE_SURROGATE.sub("\ufffd", text)
+        text = _LINE_END.sub("\n", text).replace("\u2029", "\n\n")
+        text = _UNWANTED.sub("", text)
+    if not text.isascii():
+        if config.non_breaking_spaces == "space" and any(space in text for space in "\xa0\u2007\u202f"):
+            text = _NON_BREAKING.sub(" ", text)
+        if config.normalization != "none":
+            text = unicodedata.normalize(config.normalization, text)
+    if _may_end_in_space(text):
+        text = "\n".join(map(str.rstrip, text.split("\n")))
+    too_many = "\n" * (config.max_blank_lines + 2)
+    if too_many in text:
+        text = re.sub(f"{too_many}\n*", too_many[1:], text)
+    return text.strip("\n")
+
+
+def judge(text: str, config: CleanConfig) -> str | None:
+    """Name the first rule that the normalised `text` breaks, or return None to keep it."""
+    if not text:
+        return EMPTY
+    if len(text) < config.min_characters:
+        return TOO_SHORT
+    return None
+
+
+# Clean ASCII is the common case. The two questions below are quicker than the edits that they save.
+
+
+def _may_hold_unwanted(text: str) -> bool:
+    if text.isascii():
+        return bool(text.encode().translate(None, _PLAIN_ASCII))
+    return _UNWANTED.search(text) is not None
+
+
+def _may_end_in_space(text: str) -> bool:
+    """Whether white space may stand before a line end; answers exactly for ASCII only."""
+    return not text.isascii() or " \n" in text or "\t\n" in text or text.endswith((" ", "\t"))

@@ -1,0 +1,177 @@
+"""The documents stage: the raw documents of one slot in, cleaned documents in Parquet out.
+
+What cleaning means is data/cleaning.py's matter, what a raw document is each source's. This module walks the
+documents, counts every drop under the name of its reason with examples, and signs what it keeps.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from data.cleaning import CleanConfig, judge, normalise
+from data.facts import Facts, Progress, no_progress
+from data.shards import DOCUMENTS, ShardWriter, table_of
+from data.sources.base import Problem, RawDocument
+
+DOCUMENTS_FILE = "documents.parquet"
+SIGNATURES_FILE = "signatures.npy"
+DROPS_FILE = "drops.json"
+MAX_EXAMPLES = 20  # per reason
+EXCERPT_CHARACTERS = 200
+_BATCH_CHARACTERS = 2_000_000  # text held as Python strings before it becomes columns
+_BATCH_ROWS = 8_192
+_WHITE_SPACE = b" \t\n"
+_meta_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def clean_slot(
+    documents: Iterable[RawDocument | Problem],
+    out: Path,
+    config: CleanConfig,
+    source_name: str,
+    licence: str,
+    progress: Progress = no_progress,
+) -> Facts:
+    """Clean the documents of one slot.
+
+    documents    in slot order; a Problem stands for a document that could not be read
+    source_name  goes into the column `source`
+    licence      of the source; a document's own licence goes before it
+    progress     gets (documents so far, 0, "documents"): how many will come is not known
+
+    Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
+    (documents kept, 2), row i for document i, and drops.json. Memory: one batch of text, and 16 bytes per
+    document kept. Characters are code points; `characters_in` minus `characters_dropped` minus
+    `characters_out` is what normalising took away. The facts' notes name every problem.
+    """
+    drops = DropLog()
+    licences: set[str] = set()
+    signatures = bytearray()
+    documents_in = characters_in = characters_dropped = characters_out = bytes_out = 0
+    problems: list[str] = []
+    batch = _Batch()
+    with ShardWriter(out / DOCUMENTS_FILE, DOCUMENTS) as writer:
+        for document in documents:
+            documents_in += 1
+            if isinstance(document, Problem):
+                drops.add(document.what, document.where, None, 0, document.why)
+                problems.append(str(document))
+                continue
+            characters_in += len(document.text)
+            text = normalise(document.text, config)
+            if reason := judge(text, config):
+                drops.add(reason, document.native_id, document.position, len(text), text)
+                characters_dropped += len(document.text)
+                continue
+            content = text.encode()
+            characters_out += len(text)
+            bytes_out += len(content)
+            signatures += sign(content)
+            licences.add(document.licence or licence)
+            batch.add(document, text, source_name, document.licence or licence)
+            if batch.is_full():
+                writer.write(batch.drain())
+                progress(documents_in, 0, "documents")
+        writer.write(batch.drain())
+    progress(documents_in, 0, "documents")
+    rows = np.frombuffer(bytes(signatures), ">u8").astype(np.uint64).reshape(-1, 2)
+    np.save(out / SIGNATURES_FILE, rows, allow_pickle=False)
+    drops.write(out / DROPS_FILE)
+    counts = {
+        "documents_in": documents_in,
+        "documents_out": len(rows),
+        "characters_in": characters_in,
+        "characters_dropped": characters_dropped,
+        "characters_out": characters_out,
+        "bytes_out": bytes_out,
+    }
+    dropped = {f"dropped_{reason}": count for reason, count in sorted(drops.counts.items())}
+    return Facts(counts={**counts, **dropped}, licences=sorted(licences), notes=_shortened(problems))
+
+
+def sign(content: bytes) -> bytes:
+    """The 16-byte signature by which duplicates are found, of a normalised text given as UTF-8.
+
+    It is the xxh3 of the text without its spaces, tabs and line feeds, so that copies wrapped or indented in
+    another way are equal; every letter, its case and all punctuation count.
+    """
+    return xxhash.xxh3_128_digest(content.translate(None, _WHITE_SPACE))
+
+
+def _shortened(notes: list[str]) -> list[str]:
+    more = len(notes) - MAX_EXAMPLES
+    return notes if more <= 0 else [*notes[:MAX_EXAMPLES], f"{more} more documents could not be read."]
+
+
+class DropLog:
+    """Drops by reason: how many, and the first few of each."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, reason: str, native_id: str, position: Any, characters: int, shown: str) -> None:
+        """Count one drop: `position` in raw, length after normalising, and a text whose beginning is shown."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < MAX_EXAMPLES:
+            excerpt = shown[:EXCERPT_CHARACTERS]
+            examples.append(
+                {"native_id": native_id, "position": position, "characters": characters, "excerpt": excerpt}
+            )
+
+    def write(self, path: Path) -> None:
+        """As JSON: {"counts": {reason: n}, "examples": {reason: [{native_id, position, characters, excerpt}]}}."""
+        content = {"counts": self.counts, "examples": self.examples}
+        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="ascii")
+
+
+class _Batch:
+    """Documents gathered as Python values until they are worth turning into columns."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._columns: dict[str, list[Any]] = {name: [] for name in DOCUMENTS.names}
+        self._characters = 0
+
+    def add(self, document: RawDocument, text: str, source: str, licence: str) -> None:
+        if "look" not in document.meta:
+            raise ValueError(
+                f"The source {source} gives {document.native_id!r} no look in its meta; the split needs it."
+            )
+        row = {
+            "native_id": _encodable(document.native_id),
+            "authors": [_encodable(author) for author in document.authors],
+            "text": text,
+            "source": source,
+            "url": _encodable(document.url),
+            "created": _encodable(document.created),
+            "licence": licence,
+            "meta": _meta_text(dict(document.meta)),
+        }
+        for name, values in self._columns.items():
+            values.append(row[name])
+        self._characters += len(text)
+
+    def is_full(self) -> bool:
+        return self._characters >= _BATCH_CHARACTERS or len(self._columns["text"]) >= _BATCH_ROWS
+
+    def drain(self) -> pa.Table:
+        """Hand over the documents as columns and start afresh."""
+        table = table_of(DOCUMENTS, self._columns)
+        self._clear()
+        return table
+
+
+def _encodable(value: str | None) -> str | None:
+    r"""`value` with lone surrogates (from file names in no known coding) spelt out as \udcXX."""
+    if value is None or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,120 @@
+"""Exact duplicates across the slots of a source, as one drop list per slot.
+
+A document is dropped when it equals an earlier one in slot order, kept or not: so a list depends on what comes
+before it and on nothing after it, and appending to a corpus leaves every earlier list as it was. Knows 128-bit
+signatures (data/documents.py says of what), not texts.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.errors import TextmillError
+from data.facts import Facts, Progress, no_progress
+from data.shards import MATCHES, ShardWriter
+
+DROPS = "drops.npy"
+MATCHES_FILE = "matches.parquet"
+_CHUNK = 1 << 20  # rows of an earlier slot compared at once
+
+Signatures = NDArray[np.uint64]
+
+
+class UnusableSignaturesError(TextmillError):
+    """A signature file that is no (n, 2) array of uint64."""
+
+
+def exact_duplicates(signature_paths: Sequence[Path], out: Path, progress: Progress = no_progress) -> Facts:
+    """Write the drop list of the last slot of a chain.
+
+    signature_paths  signatures.npy of slots 0..k in slot order, each (documents, 2) uint64
+
+    Writes drops.npy, int64 ascending row numbers of slot k to drop (length 0 when there are none), and
+    matches.parquet, for each of them the earliest equal document (no file when there are none).
+    Memory: the signatures of slot k, and one mapped file at a time of the others.
+    """
+    *earlier_paths, own_path = signature_paths
+    own = np.array(_open(own_path))
+    unique, first_rows, group = _distinct(own)
+    match_slot = np.full(len(unique), len(earlier_paths), np.int32)
+    match_row = first_rows.copy()
+    for slot, path in enumerate(earlier_paths):
+        earlier = _open(path)
+        for start in range(0, len(earlier), _CHUNK):
+            theirs, ours = _equal_pairs(unique, earlier[start : start + _CHUNK])
+            new = match_slot[ours] == len(earlier_paths)
+            theirs, ours = theirs[new], ours[new]
+            ours, first = np.unique(ours, return_index=True)  # the first row of theirs: pairs come in row order
+            match_slot[ours] = slot
+            match_row[ours] = start + theirs[first]
+        progress(slot + 1, len(earlier_paths), "slots")
+    matched_earlier = match_slot[group] < len(earlier_paths)
+    drops = np.flatnonzero(matched_earlier | (first_rows[group] != np.arange(len(own))))
+    np.save(out / DROPS, drops.astype(np.int64), allow_pickle=False)
+    matched = group[drops]
+    with ShardWriter(out / MATCHES_FILE, MATCHES) as writer:
+        writer.write(pa.table([drops, match_slot[matched], match_row[matched]], schema=MATCHES))
+    from_earlier = int(matched_earlier.sum())
+    return Facts(
+        counts={
+            "documents_in": len(own),
+            "documents_out": len(own) - len(drops),
+            "duplicates_dropped": len(drops),
+            "duplicates_of_earlier_slots": from_earlier,
+            "duplicates_within_slot": len(drops) - from_earlier,
+        }
+    )
+
+
+def _open(path: Path) -> Signatures:
+    """Map a signature file; an empty one is read, since nothing can be mapped."""
+    try:
+        signatures: Signatures = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise UnusableSignaturesError(
+            f"{path} is no array of signatures: {error}. Delete its artifact and run again: it will be rebuilt."
+        ) from error
+    if signatures.ndim != 2 or signatures.shape[1] != 2 or signatures.dtype != np.uint64:
+        raise UnusableSignaturesError(
+            f"{path} holds {signatures.dtype} of shape {signatures.shape}, but signatures are uint64 of shape (n, 2). "
+            "Delete its artifact and run again: it will be rebuilt."
+        )
+    return signatures
+
+
+def _distinct(signatures: Signatures) -> tuple[Signatures, NDArray[np.int64], NDArray[np.int64]]:
+    """Sort out the distinct signatures.
+
+    returns  the distinct signatures in ascending order (m, 2), the first row that holds each (m,) int64, and
+             for every row the index of its signature among them (n,) int64
+    """
+    order = np.lexsort((signatures[:, 1], signatures[:, 0]))  # stable: equal ones stay in row order
+    ordered = signatures[order]
+    begins = np.ones(len(order), np.bool_)
+    begins[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(begins) - 1
+    return ordered[begins], order[begins].astype(np.int64), group
+
+
+def _equal_pairs(unique: Signatures, others: Signatures) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All pairs (i, j) with others[i] == unique[j], ascending in i; `unique` is sorted and free of repeats."""
+    high, low = others[:, 0], others[:, 1]
+    rows, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    candidate = np.searchsorted(unique[:, 0], high)
+    open_rows = np.arange(len(others))
+    while len(open_rows):  # once, unless two signatures share their upper 64 bits
+        within = candidate[open_rows] < len(unique)
+        open_rows = open_rows[within]
+        open_rows = open_rows[unique[candidate[open_rows], 0] == high[open_rows]]
+        equal = unique[candidate[open_rows], 1] == low[open_rows]
+        rows.append(open_rows[equal])
+        found.append(candidate[open_rows[equal]])
+        open_rows = open_rows[~equal]
+        candidate[open_rows] += 1
+    pairs = np.concatenate(rows), np.concatenate(found)
+    ascending = np.argsort(pairs[0], kind="stable")
+    return pairs[0][ascending], pairs[1][ascending]

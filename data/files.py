@@ -1,0 +1,71 @@
+"""Writing that survives a power cut, and storage errors said in one line."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.errors import TextmillError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free space there, or point TEXTMILL_STORE at another disk",
+    errno.EDQUOT: "the quota is used up: free space there, or point TEXTMILL_STORE elsewhere",
+    errno.EROFS: "the file system is read-only: mount it writable, or point TEXTMILL_STORE elsewhere",
+    errno.EACCES: "permission denied: change the owner or mode, or point TEXTMILL_STORE elsewhere",
+    errno.EPERM: "operation not permitted: change the owner or mode, or point TEXTMILL_STORE elsewhere",
+    errno.EFBIG: "the file would grow over the allowed size: raise the limit (ulimit -f)",
+    errno.ENOTDIR: "a part of that path is a file, not a folder: point TEXTMILL_STORE elsewhere",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
+    errno.EIO: "the disk reports an input/output error: check it before going on",
+}
+
+
+class StorageError(TextmillError):
+    """The store's disk did not take or give what was asked."""
+
+
+@contextmanager
+def storage_errors(root: Path) -> Iterator[None]:
+    """Turn the errors of a full, read-only, over-quota or unwritable disk into a StorageError that names the place."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        where = error.filename if error.filename is not None else root
+        raise StorageError(f"Cannot use {where} (store {root}): {_REMEDIES[error.errno]}.") from error
+
+
+def sync_file(path: Path) -> None:
+    """Force a file's bytes to the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries (creations, renames) to the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace `path` by `text` at once and for good: a reader sees the old text or the new, also after a power cut."""
+    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        sync_file(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

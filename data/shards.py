@@ -1,0 +1,184 @@
+"""Parquet shards: the schemas of documents and corpus, a writer of bounded row groups, a reader that trusts no page.
+
+Every page carries a checksum that is verified when it is read, because a damaged page without one can come
+back as wrong text and no error. A shard never holds zero rows: a side with nothing on it has no file. This
+module knows columns and rows; what the columns mean is settled by the stages that fill them.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from data.errors import TextmillError
+
+ROW_GROUP_BYTES = 8_000_000  # UTF-8 bytes of text in one row group, which is also what a reader holds at once
+ROW_GROUP_ROWS = 65_536  # the same limit for shards of very short texts
+MAX_TEXT_BYTES = 1_000_000_000  # UTF-8 bytes of one document: Parquet pages and Arrow strings end at 2**31
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("native_id", pa.string(), nullable=False),
+        pa.field("authors", pa.list_(pa.string()), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("created", pa.string()),  # ISO 8601
+        pa.field("licence", pa.string(), nullable=False),
+        pa.field("meta", pa.string(), nullable=False),  # a JSON object
+    ]
+)
+CORPUS = pa.schema(
+    [
+        *DOCUMENTS,
+        pa.field("passage", pa.int32(), nullable=False),  # number of the row's first passage in its document
+        pa.field("passages", pa.int32(), nullable=False),  # how many passages the row holds
+    ]
+)
+MATCHES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("earlier_slot", pa.int32(), nullable=False),  # index in the chain of slots
+        pa.field("earlier_row", pa.int64(), nullable=False),
+    ]
+)
+
+
+class DamagedShardError(TextmillError):
+    """A Parquet file that cannot be read back as it was written."""
+
+
+class TextTooLongError(TextmillError):
+    """One document that no Parquet page could hold."""
+
+
+class ShardWriter:
+    """Writes tables of one schema into one Parquet file, in row groups of bounded size.
+
+    The file is created with the first row group; a writer that got no rows leaves no file. Rows keep their
+    order. If the block ends with an error, the file goes.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, row_group_bytes: int = ROW_GROUP_BYTES) -> None:
+        self.path = path
+        self.rows = 0
+        self._schema = schema
+        self._limit = row_group_bytes
+        self._file: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows; what does not fill a row group yet is kept until `close`."""
+        sizes = text_sizes(table) if "text" in self._schema.names else np.ones(table.num_rows, np.int64)
+        start = 0
+        while start < table.num_rows:
+            ends = self._waiting_bytes + np.cumsum(sizes[start : start + ROW_GROUP_ROWS - self._waiting_rows])
+            taken = int(np.searchsorted(ends, self._limit, side="right"))
+            if taken == 0 and self._waiting_rows == 0:
+                taken = 1  # one text over the limit: a row group of its own
+            if taken:
+                self._waiting.append(table.slice(start, taken))
+                self._waiting_rows += taken
+                self._waiting_bytes = int(ends[taken - 1])
+                start += taken
+            if start < table.num_rows or self._waiting_bytes >= self._limit:
+                self._flush()
+
+    def close(self) -> None:
+        """Write what is waiting and the footer."""
+        self._flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _flush(self) -> None:
+        if not self._waiting_rows:
+            return
+        if self._file is None:
+            repetitive = [name for name in ("source", "licence", "meta") if name in self._schema.names]
+            self._file = pq.ParquetWriter(
+                self.path, self._schema, compression="zstd", use_dictionary=repetitive, write_page_checksum=True
+            )
+        rows = pa.concat_tables(self._waiting).combine_chunks()
+        self._file.write_table(rows, row_group_size=rows.num_rows)
+        self.rows += rows.num_rows
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        elif self._file is not None:
+            with suppress(OSError):  # closing writes the footer, and a full disk refuses that, too
+                self._file.close()
+            self.path.unlink(missing_ok=True)
+
+
+def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield a shard's rows in order, one row group at a time; `columns` None means all of them.
+
+    Raises DamagedShardError when a page's checksum, the footer or the coding of a page is wrong.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=None if columns is None else list(columns))
+                yield from table.combine_chunks().to_batches()
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file is missing or the disk fails: the message names both already
+        raise DamagedShardError(
+            f"{path} is damaged: {_first_line(error)}. Delete its artifact and run again: it will be rebuilt."
+        ) from error
+
+
+def read_texts(path: Path, column: str = "text") -> Iterator[list[str]]:
+    """Yield the texts of a shard in row order, as one list per row group (about `ROW_GROUP_BYTES` of text)."""
+    for batch in read_batches(path, [column]):
+        yield batch.column(0).to_pylist()
+
+
+def text_sizes(table: pa.Table | pa.RecordBatch) -> NDArray[np.int64]:
+    """UTF-8 bytes of each text, (rows,) int64."""
+    chunks = table["text"].chunks if isinstance(table, pa.Table) else [table["text"]]
+    parts = [np.diff(text_buffer(chunk)[0]) for chunk in chunks]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def text_buffer(texts: pa.StringArray) -> tuple[NDArray[np.int64], pa.Buffer]:
+    """The UTF-8 bytes behind `texts` without a copy: text i lies in bytes [offsets[i], offsets[i+1]) of the buffer.
+
+    offsets  (rows + 1,) int64
+    """
+    _, offsets, data = texts.buffers()
+    start, stop = texts.offset, texts.offset + len(texts) + 1
+    if offsets is None or len(texts) == 0:
+        return np.zeros(1, np.int64), data or pa.py_buffer(b"")
+    return np.frombuffer(offsets, np.int32)[start:stop].astype(np.int64), data or pa.py_buffer(b"")
+
+
+def table_of(schema: pa.Schema, columns: dict[str, list[Any]]) -> pa.Table:
+    """A table of Python values; raises TextTooLongError for a text that Parquet could not hold."""
+    for native_id, text in zip(columns["native_id"], columns["text"], strict=True):
+        if len(text) * 4 > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
+            raise TextTooLongError(
+                f"Document {native_id!r} holds {len(text.encode()):,} bytes of text, and the limit is "
+                f"{MAX_TEXT_BYTES:,}. Split it, for example on a delimiter line."
+            )
+    return pa.table(columns, schema=schema)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

@@ -1,0 +1,285 @@
+"""The store: artifacts that appear whole or not at all, found by key.
+
+    <root>/<stage>/<name>-<key>/        manifest.json, payload files, observed/
+    <root>/work/<stage>-<key>/out/      a payload being written; thrown away unless it is published
+    <root>/work/<stage>-<key>/keep/     what an unfinished build wants to find again (checkpoints, cut downloads)
+    <root>/work/<stage>-<key>.lock      who is building
+    <root>/refs/                        mutable state, see data/refs.py
+
+The store knows nothing of what stages mean: a stage hands over an identity and a function that fills a folder.
+"""
+
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from data.digests import file_digest, logical_digest, payload_digest
+from data.errors import TextmillError
+from data.facts import Facts
+from data.files import storage_errors, sync_file, sync_folder, write_durably
+from data.locks import owner_lock, owner_lock_if_free
+from data.manifest import KEY_LENGTH, ArtifactRef, FileEntry, Identity, Manifest, safe_name
+from data.refs import Refs
+from data.verification import MANIFEST, OBSERVED, Damage, first_missing, payload_files, verify_folder
+
+log = logging.getLogger(__name__)
+
+_RESERVED = {"work", "refs"}  # folders of the root that hold no artifacts
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a stage's function gets: `out` becomes the payload; `keep` outlives a killed build and is found again."""
+
+    out: Path
+    keep: Path
+
+    @property
+    def observed(self) -> Path:
+        """Folder inside `out` for timings, metrics and logs."""
+        folder = self.out / OBSERVED
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+class Store:
+    """Artifacts below one local folder. Every method may be called from several threads and processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.refs = Refs(self.root / "refs")
+
+    # -- finding ---------------------------------------------------------------------------------------------------
+
+    def find(self, stage: str, keys: Iterable[str]) -> dict[str, ArtifactRef]:
+        """Those of `keys` that are published and whole (every file there, in its size); one folder listing in all.
+
+        An artifact with missing or cut files is no hit: it is logged, and built again by whoever wanted it.
+        """
+        folders = self._folders(stage)
+        found = {}
+        for key in dict.fromkeys(keys):
+            if key in folders:
+                try:
+                    manifest = self._read_manifest(folders[key])
+                    problem = first_missing(folders[key], manifest)
+                except TextmillError as error:
+                    problem = str(error)
+                if problem:
+                    log.warning("%s/%s is damaged and will be built again: %s", stage, folders[key].name, problem)
+                else:
+                    found[key] = manifest.ref
+        return found
+
+    def path(self, ref: ArtifactRef) -> Path:
+        """The folder of an artifact; never write there."""
+        folder = self.root / safe_name(ref.stage) / f"{safe_name(ref.name)}-{ref.key}"
+        if folder.is_dir():
+            return folder
+        folders = self._folders(ref.stage)  # the name is a label: another builder may have used another one
+        if ref.key not in folders:
+            raise TextmillError(f"{ref} is not in the store {self.root}: run its recipe again to have it built.")
+        return folders[ref.key]
+
+    def manifest(self, ref: ArtifactRef) -> Manifest:
+        return self._read_manifest(self.path(ref))
+
+    def stages(self) -> list[str]:
+        """Names of the stages that have artifacts, sorted."""
+        if not self.root.is_dir():
+            return []
+        return sorted(
+            p.name for p in self.root.iterdir() if p.is_dir() and p.name not in _RESERVED and p.name[0] != "."
+        )
+
+    def manifests(self, stage: str | None = None) -> Iterator[Manifest]:
+        """Manifests of all artifacts (of one stage), oldest first within a stage; damaged ones are logged, left out."""
+        for one in [stage] if stage else self.stages():
+            manifests = []
+            for folder in self._folders(one).values():
+                try:
+                    manifests.append(self._read_manifest(folder))
+                except TextmillError as error:
+                    log.warning("%s", error)
+            yield from sorted(manifests, key=lambda manifest: (manifest.created, manifest.key))
+
+    def resolve(self, text: str) -> ArtifactRef:
+        """The artifact that a user means by `stage/name-key`, `name-key`, a key or the unique beginning of a key."""
+        stage, _, name = text.rpartition("/")
+        wanted = name.rpartition("-")[2]
+        matches = [
+            folder
+            for one in ([stage] if stage else self.stages())
+            for key, folder in self._folders(one).items()
+            if wanted and (folder.name == name or key.startswith(wanted))
+        ]
+        exact = [folder for folder in matches if folder.name == name]
+        matches = exact or matches
+        if len(matches) != 1:
+            shown = ", ".join(f"{m.parent.name}/{m.name}" for m in matches[:5])
+            found = f"{len(matches)} artifacts begin so ({shown})" if matches else "there is none"
+            raise TextmillError(f"No single artifact {text!r} in {self.root}: {found}. `textmill ls` lists them.")
+        return self._read_manifest(matches[0]).ref
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def build(
+        self,
+        identity: Identity,
+        name: str,
+        make: Callable[[Build], Facts],
+        inputs: Iterable[ArtifactRef] = (),
+        refresh: bool = False,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> ArtifactRef:
+        """Publish the artifact of `identity`, filled by `make`, and return its reference.
+
+        Somebody else building the same key is waited for and their result adopted (`on_wait` is told who it is).
+        With `refresh` an existing artifact is built again; it is replaced only if the payload came out different.
+        Raises StorageError when the disk refuses; whatever `make` raises leaves no trace but its `keep` folder.
+        """
+        with storage_errors(self.root):
+            work = self.root / "work" / f"{safe_name(identity.stage)}-{identity.key}"
+            work.parent.mkdir(parents=True, exist_ok=True)
+            with owner_lock(work.with_suffix(".lock"), on_wait):
+                if not refresh and (hit := self.find(identity.stage, [identity.key]).get(identity.key)):
+                    return hit
+                ref = self._make_and_publish(identity, name, make, inputs, work)
+                shutil.rmtree(work, ignore_errors=True)
+                return ref
+
+    def sweep(self) -> list[str]:
+        """Throw away what killed builds left and nobody can continue; returns the names. Work that can go on stays."""
+        swept = []
+        base = self.root / "work"
+        for work in sorted(base.iterdir()) if base.is_dir() else []:
+            if work.suffix == ".lock" or not work.is_dir():
+                continue
+            with owner_lock_if_free(work.with_suffix(".lock")) as free:
+                if free and (self._is_published(work.name) or not _has_files(work / "keep")):
+                    shutil.rmtree(work, ignore_errors=True)
+                    swept.append(work.name)
+        return swept
+
+    def _make_and_publish(
+        self, identity: Identity, name: str, make: Callable[[Build], Facts], inputs: Iterable[ArtifactRef], work: Path
+    ) -> ArtifactRef:
+        build = Build(work / "out", work / "keep")
+        shutil.rmtree(build.out, ignore_errors=True)
+        build.out.mkdir(parents=True)
+        build.keep.mkdir(exist_ok=True)
+        try:
+            started = time.perf_counter()
+            facts = make(build)
+            seconds = round(time.perf_counter() - started, 3)
+            (build.observed / "build.json").write_text(json.dumps({"seconds": seconds}) + "\n")
+            manifest = _describe(identity, safe_name(name), facts, [str(ref) for ref in inputs], build.out)
+            self._publish(build.out, manifest)
+        except BaseException:
+            shutil.rmtree(build.out, ignore_errors=True)
+            if not _has_files(build.keep):
+                shutil.rmtree(work, ignore_errors=True)
+            raise  # cleaning up is not handling: the caller must still see the failure
+        return manifest.ref
+
+    def _publish(self, out: Path, manifest: Manifest) -> None:
+        for path in manifest.files:
+            sync_file(out / path)
+        for folder, _, _ in os.walk(out):
+            sync_folder(Path(folder))
+        write_durably(out / MANIFEST, manifest.to_json())
+        stage = self.root / safe_name(manifest.recipe.stage)
+        stage.mkdir(parents=True, exist_ok=True)
+        existing = self._folders(manifest.recipe.stage).get(manifest.key)
+        if existing is not None:
+            if self._is_whole_and_equal(existing, manifest):
+                shutil.rmtree(out)
+                return
+            aside = self.root / "work" / f"replaced-{uuid.uuid4().hex[:8]}"
+            os.rename(existing, aside)  # the same key with another payload, or damaged: the new one takes its place
+            os.rename(out, stage / f"{manifest.name}-{manifest.key}")
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            os.rename(out, stage / f"{manifest.name}-{manifest.key}")
+        sync_folder(stage)
+
+    # -- verifying -------------------------------------------------------------------------------------------------
+
+    def verify(self, ref: ArtifactRef | None = None) -> Iterator[Damage]:
+        """Hash every file of one artifact or of all; yields what is missing, changed, unknown or inconsistent."""
+        folders = [self.path(ref)] if ref else [f for stage in self.stages() for f in self._folders(stage).values()]
+        for folder in folders:
+            yield from verify_folder(folder)
+
+    # -- inner -----------------------------------------------------------------------------------------------------
+
+    def _folders(self, stage: str) -> dict[str, Path]:
+        """{key: folder} of everything published for a stage."""
+        try:
+            entries = list(os.scandir(self.root / safe_name(stage)))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        keyed = ((entry.name.rpartition("-"), entry) for entry in entries)
+        return {key: Path(entry.path) for (name, _, key), entry in keyed if name and len(key) == KEY_LENGTH}
+
+    def _read_manifest(self, folder: Path) -> Manifest:
+        path = folder / MANIFEST
+        try:
+            return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
+        except (FileNotFoundError, UnicodeDecodeError) as error:
+            raise TextmillError(
+                f"{path} cannot be read ({error}). Delete that folder: the next run builds it again."
+            ) from error
+
+    def _is_published(self, work_name: str) -> bool:
+        stage, _, key = work_name.rpartition("-")
+        return key in self._folders(stage)
+
+    def _is_whole_and_equal(self, folder: Path, manifest: Manifest) -> bool:
+        try:
+            existing = self._read_manifest(folder)
+        except TextmillError:
+            return False
+        return existing.payload_digest == manifest.payload_digest and not any(verify_folder(folder))
+
+
+def _describe(identity: Identity, name: str, facts: Facts, inputs: list[str], out: Path) -> Manifest:
+    """Digest every file below `out` and put the manifest together."""
+    files = {}
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        digest = file_digest(path)
+        logical = logical_digest(path) if path.suffix == ".parquet" else digest
+        files[path.relative_to(out).as_posix()] = FileEntry(path.stat().st_size, digest, logical)
+    return Manifest(
+        name=name,
+        key=identity.key,
+        recipe=identity,
+        inputs=inputs,
+        payload_digest=payload_digest(payload_files(files)),
+        files=files,
+        counts=facts.counts,
+        licences=sorted(set(facts.licences)),
+        notes=facts.notes,
+        details=facts.details,
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        textmill=_own_version(),
+    )
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
+
+
+def _own_version() -> str:
+    try:
+        return version("textmill")
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,65 @@
+"""Is an artifact still what was published? A quick look at sizes, and a slow one at every byte."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.digests import file_digest, payload_digest
+from data.errors import TextmillError
+from data.manifest import FileEntry, Manifest
+
+MANIFEST = "manifest.json"
+OBSERVED = "observed"  # files below this folder are verified, but are no part of the payload
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something `verify` found: `where` is a path, `problem` a sentence with both values."""
+
+    ref: str
+    where: Path
+    problem: str
+
+
+def payload_files(files: dict[str, FileEntry]) -> dict[str, str]:
+    """{path: logical digest} of the files that are payload."""
+    return {path: entry.logical for path, entry in files.items() if not path.startswith(f"{OBSERVED}/")}
+
+
+def first_missing(folder: Path, manifest: Manifest) -> str | None:
+    """The first file that is not there or has another size, in words; contents are not read."""
+    for path, entry in manifest.files.items():
+        try:
+            size = (folder / path).stat().st_size
+        except OSError:
+            return f"{folder / path} is missing"
+        if size != entry.bytes:
+            return f"{folder / path} has {size} bytes, its manifest says {entry.bytes}"
+    return None
+
+
+def verify_folder(folder: Path) -> Iterator[Damage]:
+    """Hash every file of the artifact in `folder`: yields what is missing, changed, unknown or inconsistent."""
+    ref = f"{folder.parent.name}/{folder.name}"
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, TextmillError) as error:
+        yield Damage(ref, path, str(error))
+        return
+    if manifest.recipe.key != manifest.key or not folder.name.endswith(f"-{manifest.key}"):
+        yield Damage(ref, path, f"key is {manifest.key}, but its recipe hashes to {manifest.recipe.key}")
+    if manifest.payload_digest != (recorded := payload_digest(payload_files(manifest.files))):
+        yield Damage(ref, path, f"payload digest is {manifest.payload_digest[:12]}, its files give {recorded[:12]}")
+    for name, entry in manifest.files.items():
+        try:
+            digest = file_digest(folder / name)
+        except OSError as error:
+            yield Damage(ref, folder / name, f"cannot be read: {error.strerror}")
+            continue
+        if digest != entry.sha256:
+            yield Damage(ref, folder / name, f"sha256 is {digest[:12]}, its manifest says {entry.sha256[:12]}")
+    for extra in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = extra.relative_to(folder).as_posix()
+        if name not in manifest.files and name != MANIFEST:
+            yield Damage(ref, extra, "is not in the manifest")

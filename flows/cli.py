@@ -1,0 +1,157 @@
+"""The command line: `textmill` and `python -m flows`. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+stdout holds results, stderr progress and errors. Prefect and torch are imported only by the commands that need them.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer._click.exceptions import ClickException  # typer carries its own click
+
+from data.errors import TextmillError
+from flows import cli_generate, cli_store, ui
+from flows.recipe import Recipe, RecipeError, with_overrides
+from flows.recipes import load_recipe, recipe_values
+from flows.settings import prepare_prefect, quieten_prefect
+from gpt.errors import GPTError
+from tasks.registry import STAGES, Stage
+from tasks.runtime import Runtime
+
+app = typer.Typer(
+    help="Raw text in, trained GPT out, again and again as the text grows.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("ls")(cli_store.list_artifacts)
+app.command("show")(cli_store.show)
+app.command("why")(cli_store.why)
+app.command("verify")(cli_store.verify)
+app.command("generate")(cli_generate.generate)
+app.command("ui")(ui.ui)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="Recipe of prefect.yaml; `textmill recipes` lists them.")],
+    path: Annotated[str | None, typer.Option(help="Folder of your texts, for the recipe `folder`.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=JSON", help="Replace a setting, e.g. training.steps=200. Repeatable."),
+    ] = None,
+    refresh: Annotated[
+        list[str] | None, typer.Option(metavar="STAGE", help=f"Build a stage again: {', '.join(STAGES)}. Repeatable.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to run.")] = None,
+    device: Annotated[str, typer.Option(help="Where the model is trained: auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
+) -> None:
+    """Run a recipe in this process: text in, trained GPT out. What is already there is reused."""
+    started = time.perf_counter()
+    stages = [_stage(stage) for stage in refresh or []]
+    last = _stage(until) if until is not None else None
+    recipe = _recipe(name, path, [_setting(text) for text in settings or []])
+    if device not in ("auto", "cpu", "cuda"):
+        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu or cuda.")
+    prepare_prefect()
+    quieten_prefect()
+    from flows.console import console_watcher
+    from flows.pipeline import pipeline
+    from tasks.progress import watch_with
+
+    with console_watcher() as watcher, watch_with(watcher):
+        summary = pipeline(recipe=recipe, refresh=stages, until=last, runtime=Runtime(device=device))
+    summary["total_seconds"] = round(time.perf_counter() - started, 3)
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False), flush=True)
+    else:
+        _print_result(summary)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes of prefect.yaml."""
+    for name, (description, _) in recipe_values().items():
+        print(f"{name:<16} {description}")
+
+
+def _recipe(name: str, path: str | None, overrides: list[tuple[str, Any]]) -> Recipe:
+    recipe = load_recipe(name)
+    if path is not None:
+        folders = [key for key, source in recipe.sources.items() if source.kind == "folder"]
+        if len(folders) != 1:
+            raise RecipeError(f"--path is for recipes with one folder source; {name} has {len(folders)}: use --set.")
+        overrides = [(f"sources.{folders[0]}.path", str(Path(path).expanduser().absolute())), *overrides]
+    return with_overrides(recipe, dict(overrides))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {text!r} is not of the form KEY=JSON, for example training.steps=200.")
+    try:
+        return key.strip(), json.loads(value)
+    except ValueError:
+        if value[:1] in '{["':
+            raise RecipeError(f"--set {key}: {value!r} is not valid JSON; quote it for the shell.") from None
+        return key.strip(), value  # a bare word
+
+
+def _stage(text: str) -> Stage:
+    for stage in STAGES:
+        if stage == text:
+            return stage
+    raise RecipeError(f"There is no stage {text!r}; the stages are: {', '.join(STAGES)}.")
+
+
+def _print_result(summary: dict[str, Any]) -> None:
+    from tasks.runtime import open_store
+
+    store = open_store(summary["store"])
+    where = {stage: store.path(store.resolve(refs[-1])) for stage, refs in summary["artifacts"].items() if refs}
+    if "samples" in where:
+        completions = json.loads((where["samples"] / "completions.json").read_text())["completions"]
+        print("\nA sample of the model's text:\n")
+        print("  " + (completions[0]["prompt_text"] + completions[0]["text"]).strip().replace("\n", "\n  "))
+    if summary["metrics"].get("val_bpb") is not None:
+        low, high = summary["metrics"].get("val_bpb_interval") or (None, None)
+        interval = f" (95% interval {low:.3f} to {high:.3f})" if low is not None else ""
+        print(f"\nValidation: {summary['metrics']['val_bpb']:.3f} bits per byte{interval}")
+    names = {"report": "observed/report.html", "model": "", "samples": "completions.json"}
+    for stage, file in names.items():
+        if stage in where:
+            print(f"{stage.capitalize() + ':':<11} {where[stage] / file}")
+    print(f"Time:       {summary['total_seconds']:.0f} s")
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run_app(app))
+
+
+def run_app(application: Callable[..., Any]) -> int:
+    """The exit code of one command; errors that a user can mend are one line on stderr."""
+    try:
+        code = application(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except RecipeError as error:
+        return _complain(str(error), 2)
+    except (TextmillError, GPTError) as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return _complain("stopped; what was saved is found again: run the same command to go on", 130)
+    except BrokenPipeError:
+        return 1
+    except ClickException as error:
+        error.show()
+        return 2
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"textmill: {' '.join(text.split())}", file=sys.stderr)
+    return code

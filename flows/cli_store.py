@@ -1,0 +1,144 @@
+"""Commands that look into the store: ls, show, why, verify. They import neither Prefect nor torch."""
+
+from typing import Annotated, Any
+
+import typer
+
+from data.manifest import ArtifactRef, Manifest, differences
+from data.store import Store
+from flows.recipe import RecipeError
+from tasks.registry import STAGES
+from tasks.runtime import open_store
+
+RefArgument = Annotated[str, typer.Argument(metavar="REF", help="stage/name-key, or the beginning of a key.")]
+
+
+def list_artifacts(
+    stage: Annotated[str | None, typer.Argument(metavar="[STAGE]", help="One stage; all if left out.")] = None,
+) -> None:
+    """List artifacts, oldest first within a stage."""
+    if stage is not None and stage not in STAGES:
+        raise RecipeError(f"There is no stage {stage!r}; the stages are: {', '.join(STAGES)}.")
+    store = open_store()
+    stages = [stage] if stage else [one for one in STAGES if one in store.stages()]
+    for one in stages:
+        for manifest in store.manifests(one):
+            size = sum(entry.bytes for entry in manifest.files.values())
+            print(f"{manifest.created[:19]}Z  {_size(size):>9}  {manifest.ref}")
+
+
+def show(ref: RefArgument) -> None:
+    """Show an artifact: recipe, counts, files, and what it was made from."""
+    store = open_store()
+    manifest = store.manifest(store.resolve(ref))
+    print(manifest.ref)
+    print(f"  at       {store.path(manifest.ref)}")
+    print(f"  created  {manifest.created}, by textmill {manifest.textmill}")
+    print(f"  payload  {manifest.payload_digest}")
+    for title, values in (
+        ("recipe", _flat(manifest.recipe.config)),
+        ("libraries", manifest.recipe.libraries),
+        ("counts", manifest.counts),
+        ("details", _flat(manifest.details)),
+        ("files", {path: f"{entry.bytes:,} bytes  {entry.sha256[:12]}" for path, entry in manifest.files.items()}),
+    ):
+        if values:
+            print(f"  {title}")
+            for name, value in values.items():
+                print(f"    {name:<28} {value}")
+    for title, lines in (("licences", manifest.licences), ("notes", manifest.notes)):
+        for line in lines:
+            print(f"  {title:<9}{line}")
+    print("  lineage")
+    _print_lineage(store, manifest, "    ", set())
+
+
+def _print_lineage(store: Store, manifest: Manifest, indent: str, seen: set[str]) -> None:
+    for text in manifest.inputs:
+        print(f"{indent}{text}{' (see above)' if text in seen else ''}")
+        if text not in seen:
+            seen.add(text)
+            parent = _find(store, text)
+            if parent is None:
+                print(f"{indent}  no longer in the store")
+            else:
+                _print_lineage(store, parent, indent + "  ", seen)
+
+
+def why(one: RefArgument, other: RefArgument) -> None:
+    """Say which part of the recipe makes two artifacts different."""
+    store = open_store()
+    first, second = (store.manifest(store.resolve(text)) for text in (one, other))
+    if first.recipe.stage != second.recipe.stage:
+        raise RecipeError(f"{first.ref} and {second.ref} are of different stages; name two of one stage.")
+    print(f"{first.ref}\n{second.ref}")
+    if first.key == second.key:
+        print("are the same artifact.")
+        return
+    _explain(store, first, second, "  ", set())
+
+
+def _explain(store: Store, first: Manifest, second: Manifest, indent: str, seen: set[tuple[str, str]]) -> None:
+    """Print differing fields, then, for inputs that differ, what makes those different."""
+    one, other = first.recipe, second.recipe
+    for part in ("version", "config", "libraries"):
+        for path, left, right in differences(getattr(one, part), getattr(other, part), part):
+            print(f"{indent}{path}: {left!r} -> {right!r}")
+    for path, left, right in differences(one.inputs, other.inputs, "inputs"):
+        print(f"{indent}{path}: {str(left)[:12]} -> {str(right)[:12]}")
+    for left_input, right_input in _paired(first.inputs, second.inputs):
+        if left_input == right_input or (left_input, right_input) in seen:
+            continue
+        seen.add((left_input, right_input))
+        left_manifest, right_manifest = _find(store, left_input), _find(store, right_input)
+        print(f"{indent}{left_input} -> {right_input}")
+        if left_manifest is not None and right_manifest is not None:
+            _explain(store, left_manifest, right_manifest, indent + "  ", seen)
+
+
+def _paired(first: list[str], second: list[str]) -> list[tuple[str, str]]:
+    """Inputs of both sides that are of the same stage and name, in order of the first."""
+    by_label = {text.rpartition("-")[0]: text for text in second}
+    return [(text, by_label[label]) for text in first if (label := text.rpartition("-")[0]) in by_label]
+
+
+def verify(
+    ref: Annotated[str | None, typer.Argument(metavar="[REF]", help="One artifact; all if left out.")] = None,
+) -> int:
+    """Hash every file of one artifact or of all; exit code 1 and the names of what is damaged."""
+    store = open_store()
+    wanted: ArtifactRef | None = store.resolve(ref) if ref else None
+    damages = list(store.verify(wanted))
+    for damage in damages:
+        print(f"damaged: {damage.ref}: {damage.where} {damage.problem}")
+    if damages:
+        print(
+            "Delete the folders of these artifacts: the next run of their recipe builds them again, and nothing else."
+        )
+        return 1
+    count = 1 if wanted else sum(1 for _ in store.manifests())
+    print(f"{count} artifact{'s' if count != 1 else ''} verified, every file as it was published.")
+    return 0
+
+
+def _find(store: Store, text: str) -> Manifest | None:
+    stage, _, label = text.partition("/")
+    ref = store.find(stage, [label.rpartition("-")[2]])
+    return store.manifest(next(iter(ref.values()))) if ref else None
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        found |= _flat(item, f"{prefix}.{name}" if prefix else str(name))
+    return found
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

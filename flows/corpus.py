@@ -1,0 +1,53 @@
+"""From sources to token arrays: look, fetch, clean, deduplicate, split, train the tokenizer, encode. No torch."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.recipe import Recipe
+from flows.start import TASK_RUNNER, start_run
+from tasks.encoding import choose_tokenizer, encode
+from tasks.prepared import Prepared, remember
+from tasks.registry import Stage
+from tasks.run import Run
+from tasks.runtime import Runtime
+from tasks.sources import fetch
+from tasks.text import clean, find_duplicates, split
+
+
+@flow(flow_run_name="corpus {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)
+def corpus(
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults
+    overrides: dict[str, Any] = {},  # noqa: B006 - the same
+    refresh: list[Stage] = [],  # noqa: B006 - the same
+    until: Stage | None = None,
+    runtime: Runtime = Runtime(),  # noqa: B008 - the same
+) -> dict[str, Any]:
+    """Bring a corpus up to date, from its sources to token arrays, and note it as the newest of its recipe.
+
+    Args:
+        recipe: Everything that changes the result.
+        overrides: Settings to replace, by dotted name, for example {"split.validation_share": 0.1}.
+        refresh: Stages to build again even where their artifacts exist.
+        until: Last stage to run.
+        runtime: Where and how fast; changes no result.
+    """
+    recipe, run = start_run(recipe, overrides, refresh, until, runtime)
+    with run:
+        build_corpus(run, recipe)
+    return run.summary()
+
+
+def build_corpus(run: Run, recipe: Recipe) -> Prepared:
+    """All stages of a corpus in their order."""
+    sources = {source.name: source for source in recipe.sources.values()}
+    raw = fetch(run, sources)
+    documents = clean(run, raw, sources, recipe.cleaning)
+    drops = find_duplicates(run, documents)
+    shards, index = split(run, documents, drops, recipe.split, recipe.name)
+    tokenizer = choose_tokenizer(run, shards, recipe.tokenizer, recipe.name)
+    tokens = encode(run, shards, tokenizer)
+    prepared = Prepared(tuple(documents), tuple(shards), index, tokenizer, tuple(tokens))
+    remember(run, prepared)
+    run.finish("tokens")
+    return prepared

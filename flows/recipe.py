@@ -1,0 +1,136 @@
+"""The recipe: every setting that says what is made from what. Composed of the stage's own configs.
+
+Whatever changes a result stands here and enters the key of the stage that reads it; what only changes speed or place
+is `tasks.runtime.Runtime`. Recipes with values live in prefect.yaml, as parameters of the deployments.
+"""
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data.cleaning import CleanConfig
+from data.corpus import SplitConfig
+from data.errors import TextmillError
+from data.sources.registry import AnySource
+from data.tokenizers.config import TokenizerConfig
+from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
+from tasks.judging import EvaluationConfig
+
+
+class SamplingRecipe(BaseModel):
+    """Prompts that are completed along the way and at the end, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: list[str] = Field(
+        ["", "The "], min_length=1, description="Beginnings to be completed; empty: a new document."
+    )
+    tokens: int = Field(96, ge=1, le=100_000, description="Tokens of each completion, at most.")
+    temperature: float = Field(0.8, ge=0, le=100, description="Divides the logits; 0 always takes the likeliest token.")
+    top_k: int = Field(50, ge=0, description="Only the k likeliest tokens may be drawn; 0 means all.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Only the likeliest tokens that together reach this probability.")
+    seed: int = Field(1, ge=0, description="Seed of the draws.")
+
+    def config(self) -> SamplingConfig:
+        return SamplingConfig(self.tokens, self.temperature, self.top_k, self.top_p, self.seed)
+
+
+class Recipe(BaseModel):
+    """Raw text to trained GPT, every setting that changes the result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("python-docs", min_length=1, description="Label of everything this recipe makes; enters no key.")
+    sources: dict[str, AnySource] = Field(
+        default_factory=lambda: {"python-docs": {"kind": "python-docs"}},
+        validate_default=True,
+        min_length=1,
+        description="Where the text comes from, by a name of your choice.",
+    )
+    cleaning: CleanConfig = Field(default_factory=CleanConfig, description="What is done to each document.")
+    split: SplitConfig = Field(default_factory=SplitConfig, description="How text is held out for validation.")
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="How text becomes ids.")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="Shape of the model.")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="How the model is trained.")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How the model is scored.")
+    sampling: SamplingRecipe = Field(default_factory=SamplingRecipe, description="What the model is asked to write.")
+
+    @model_validator(mode="after")
+    def _name_sources(self) -> "Recipe":
+        """A source without a name of its own is called by its key."""
+        for key, source in self.sources.items():
+            if not source.name:
+                self.sources[key] = source.model_copy(update={"name": key})
+        return self
+
+
+class RecipeError(TextmillError):
+    """A recipe, override or stage name that cannot be used; the command line ends with code 2."""
+
+
+def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe with dotted settings replaced, e.g. {"training.steps": 200}.
+
+    Raises RecipeError naming the setting, its value and what would be right.
+    """
+    if not overrides:
+        return recipe
+    values = recipe.model_dump(mode="json")
+    for path, value in overrides.items():
+        *parents, last = path.split(".")
+        at: Any = values
+        for depth, part in enumerate(parents):
+            if not isinstance(at, dict) or part not in at:
+                raise RecipeError(_unknown(".".join(parents[: depth + 1]), at if isinstance(at, dict) else {}))
+            at = at[part]
+        if not isinstance(at, dict):
+            raise RecipeError(f"{path} cannot be set: {'.'.join(parents)} is {at!r}, not a group of settings.")
+        at[last] = value
+    return read_recipe(values, "the overrides")
+
+
+def read_recipe(values: Any, where: str) -> Recipe:
+    """A recipe from plain values; raises RecipeError with one line for each thing that is wrong."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"In {where}: {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """What a validation found, in one line: each setting, its value, what is wrong, and the nearest known name."""
+    return "; ".join(dict.fromkeys(_describe_one(detail) for detail in error.errors()))
+
+
+def _describe_one(detail: Any) -> str:
+    # pydantic adds the tag of a union (`folder`) and the names of dataclasses to the location: only settings are shown
+    where = ".".join(
+        str(part) for part in detail["loc"] if not (isinstance(part, str) and part.startswith("function-"))
+    )
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return _unknown(where, _known(detail["loc"]))
+    value = detail["input"]
+    shown = "" if isinstance(value, dict) else f" is {json.dumps(value, default=str)[:80]}:"
+    return f"{where or 'the recipe'}{shown} {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _known(location: tuple[Any, ...]) -> dict[str, Any]:
+    """The settings beside the one at `location`, from the default recipe; empty when it has no such place."""
+    at: Any = Recipe().model_dump(mode="json")
+    for part in location[:-1]:
+        at = at.get(part, {}) if isinstance(at, dict) else {}
+    return at if isinstance(at, dict) else {}
+
+
+def _unknown(path: str, known: Mapping[str, Any]) -> str:
+    parent, _, name = path.rpartition(".")
+    near = get_close_matches(name, known, 1)
+    hint = (
+        f"did you mean {parent + '.' if parent else ''}{near[0]}?"
+        if near
+        else f"known here: {', '.join(known) or 'none'}."
+    )
+    return f"{path} is no setting; {hint}"

@@ -1,0 +1,111 @@
+"""docs/recipe.md, written from the models themselves: `python -m flows.recipe_docs` prints it.
+
+Every field of `Recipe` enters the key of the stage that reads it, except those listed in `IN_NO_KEY`.
+"""
+
+import json
+from typing import Any
+
+from flows.recipe import Recipe
+from tasks.runtime import Runtime
+
+IN_NO_KEY = {
+    "name": "a label",
+    "sources.NAME.name": "a label until the documents stage, which writes it into the column `source`",
+    "sources.NAME.weight": "of the corpus; it acts when batches are drawn, so it enters the model's",
+    "sources.NAME.path": "where a folder lies is no part of what it holds",
+    "sources.NAME.slot_bytes": "the slots themselves do",
+    "sampling": "of the model; it enters that of the samples",
+}
+
+_HEAD = """# The recipe, field by field
+
+Written by `python -m flows.recipe_docs`; a test notices when it is out of date. A recipe is the parameter `recipe` of a
+deployment in prefect.yaml. Set a field for one run with `textmill run NAME --set KEY=JSON`, or in Prefect's form with
+`overrides`. Every field enters the key of the stage that reads it, so changing it builds that stage and whatever
+depends on changed bytes, and nothing else; exceptions are marked in the last column. `by formula` means that the
+number follows from the corpus (see `gpt/plan.py`, `data/tokenizers/config.py`).
+"""
+
+
+def recipe_page() -> str:
+    """The whole page in Markdown."""
+    lines = [_HEAD]
+    schema = Recipe.model_json_schema()
+    lines += _section("Top level", schema, schema, "", nested=False)
+    for name, field in schema["properties"].items():
+        for title, part in _parts(name, field, schema):
+            lines += _section(title, part, schema, "sources.NAME" if name == "sources" else name)
+    runtime = Runtime.model_json_schema()
+    lines += ["## runtime", "", "Enters no key at all.", "", *_table(runtime, runtime, "runtime", None)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _parts(name: str, field: dict[str, Any], schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    if name == "sources":
+        item = field["additionalProperties"]
+        kinds = item.get("discriminator", {}).get("mapping") or {"": item.get("$ref", "")}
+        resolved = [_resolve({"$ref": ref}, schema) for ref in kinds.values()]
+        return [(f"sources.NAME of kind `{part['properties']['kind']['const']}`", part) for part in resolved]
+    part = _resolve(field, schema)
+    return [(name, part)] if "properties" in part else []
+
+
+def _resolve(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    ref = field.get("$ref") or next((one.get("$ref") for one in field.get("allOf", [])), None)
+    if not ref:
+        return field
+    part: dict[str, Any] = schema["$defs"][ref.rpartition("/")[2]]
+    return part
+
+
+def _section(title: str, part: dict[str, Any], schema: dict[str, Any], at: str, nested: bool = True) -> list[str]:
+    about = part.get("description", "").split("\n\n")[0].replace("\n", " ")
+    return [f"## {title}", "", *([about, ""] if nested and about else []), *_table(part, schema, at, IN_NO_KEY)]
+
+
+def _table(part: dict[str, Any], schema: dict[str, Any], at: str, exceptions: dict[str, str] | None) -> list[str]:
+    lines = ["| field | type | default | what | in a key |", "| --- | --- | --- | --- | --- |"]
+    for name, field in part["properties"].items():
+        path = f"{at}.{name}" if at else name
+        about = " ".join((field.get("description") or "").split()).replace("|", "\\|")
+        if exceptions is None:
+            key = "no"
+        else:
+            reason = exceptions.get(path) or exceptions.get(at)
+            key = f"no: {reason}" if reason else "yes"
+        lines.append(f"| `{path}` | {_type(field, schema)} | {_default(name, field, part)} | {about} | {key} |")
+    return [*lines, ""]
+
+
+def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    options = field.get("anyOf") or field.get("oneOf")
+    if options:
+        return " or ".join(dict.fromkeys(_type(one, schema) for one in options if one.get("type") != "null"))
+    resolved = _resolve(field, schema)
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in resolved:
+        return ", ".join(f"`{one}`" for one in resolved["enum"])
+    if "properties" in resolved:
+        return "group"
+    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true, false", "object": "mapping"}
+    if resolved.get("type") == "array":
+        return f"list of {_type(resolved['items'], schema)}"
+    limits = [f"{sign} {resolved[word]:g}" for word, sign in _LIMITS if word in resolved]
+    return names.get(resolved.get("type", ""), "any") + (f", {', '.join(limits)}" if limits else "")
+
+
+_LIMITS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+
+
+def _default(name: str, field: dict[str, Any], part: dict[str, Any]) -> str:
+    if name in part.get("required", []):
+        return "required"
+    if "default" not in field:
+        return "see below"
+    return "by formula" if field["default"] is None else f"`{json.dumps(field['default'], ensure_ascii=False)}`"
+
+
+if __name__ == "__main__":
+    print(recipe_page(), end="")

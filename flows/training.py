@@ -1,0 +1,76 @@
+"""From token arrays to a judged model: train, evaluate, sample, report. Torch stays in the processes that this starts."""
+
+from typing import Any
+
+from prefect import flow
+
+from data.errors import TextmillError
+from flows.recipe import Recipe
+from flows.start import TASK_RUNNER, start_run
+from tasks.judging import evaluate, sample
+from tasks.prepared import Prepared, newest
+from tasks.registry import Stage
+from tasks.report import Made, report
+from tasks.run import Run
+from tasks.run_card import collect_metrics, publish_run_card
+from tasks.runtime import Runtime
+from tasks.training import Arrays, train
+
+
+@flow(flow_run_name="training {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)
+def training(
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults
+    overrides: dict[str, Any] = {},  # noqa: B006 - the same
+    refresh: list[Stage] = [],  # noqa: B006 - the same
+    until: Stage | None = None,
+    runtime: Runtime = Runtime(),  # noqa: B008 - the same
+) -> dict[str, Any]:
+    """Train on the newest corpus of a recipe, as the flow `corpus` left it; no source is looked at.
+
+    Args:
+        recipe: Everything that changes the result; its corpus settings are taken as they were when the corpus was made.
+        overrides: Settings to replace, by dotted name, for example {"training.steps": 200}.
+        refresh: Stages to build again even where their artifacts exist.
+        until: Last stage to run.
+        runtime: Where and how fast; changes no result.
+    """
+    recipe, run = start_run(recipe, overrides, refresh, until, runtime)
+    with run:
+        build_model(run, recipe, newest(run))
+    return run.summary()
+
+
+def build_model(run: Run, recipe: Recipe, prepared: Prepared) -> None:
+    """All stages of a model in their order; metrics of the run go to `run.metrics`."""
+    arrays = _weighted(recipe, prepared)
+    sampling = recipe.sampling.config()
+    prompts = recipe.sampling.prompts
+    model = train(run, arrays, recipe.model, recipe.training, prompts, sampling, recipe.name)
+    evaluation = evaluate(run, model, arrays, recipe.evaluation, recipe.name)
+    samples = sample(run, model, prepared.tokenizer, prompts, sampling, recipe.name)
+    made = Made(
+        index=prepared.index,
+        documents=tuple(slot.ref for slot in prepared.documents),
+        corpus=tuple(slot.ref for slot in prepared.shards),
+        tokenizer=prepared.tokenizer,
+        tokens=tuple(slot.ref for slot in prepared.tokens),
+        model=model,
+        evaluation=evaluation,
+        samples=samples,
+    )
+    run.metrics.update(collect_metrics(run, made))
+    page = report(run, made, recipe.model_dump(mode="json"), recipe.name)
+    publish_run_card(run, page, made)
+    run.finish("report")
+
+
+def _weighted(recipe: Recipe, prepared: Prepared) -> Arrays:
+    """The arrays of a prepared corpus with the recipe's weights, which act only when batches are drawn."""
+    weights = {source.name: source.weight for source in recipe.sources.values()}
+    missing = sorted({slot.source for slot in prepared.tokens} ^ weights.keys())
+    if missing:
+        raise TextmillError(
+            f"The newest corpus of {recipe.name!r} and the recipe differ in the sources {', '.join(missing)}: "
+            "run the flow `corpus` or `pipeline` of this recipe first."
+        )
+    return Arrays(prepared.tokens, weights, prepared.tokenizer)

@@ -1,0 +1,127 @@
+"""The command `ui`: Prefect's server, the deployments of prefect.yaml and a worker, together in one terminal."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Annotated, NoReturn
+
+import typer
+
+from data.errors import TextmillError
+from flows.recipe import RecipeError
+from flows.settings import prepare_prefect
+from tasks.runtime import PROJECT_ROOT
+
+POOL = "local"
+SERVER_START = 180.0  # seconds; the first start creates the database
+GRACE = 20.0  # seconds for worker and server to leave before they are killed
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Port of server and pages.")] = 4200,
+    host: Annotated[str, typer.Option(help="Address to listen on; anything but loopback is open to others.")] = "127.0.0.1",
+) -> None:
+    """Start server, worker and deployments; Ctrl-C stops them all."""
+    if not 1 <= port <= 65535:
+        raise RecipeError(f"--port is {port}, but it must be between 1 and 65535.")
+    _require_free(host, port)
+    environment = dict(os.environ)
+    prepare_prefect(environment)
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    environment |= {"PREFECT_API_URL": f"{address}/api", "PREFECT_UI_API_URL": "/api"}
+    signal.signal(signal.SIGTERM, _interrupt)
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(_prefect(*arguments), env=environment, cwd=PROJECT_ROOT, start_new_session=True)
+        children.append(child)
+        return child
+
+    def run(*arguments: str) -> None:
+        subprocess.run(_prefect(*arguments), env=environment, cwd=PROJECT_ROOT, check=True, stdout=subprocess.DEVNULL)
+
+    try:
+        print("Starting the server...", flush=True)
+        server = start("server", "start", "--host", host, "--port", str(port))
+        _wait_until_healthy(f"{address}/api/health", server)
+        print("Writing the deployments of prefect.yaml...", flush=True)
+        run("work-pool", "create", POOL, "--type", "process", "--overwrite")
+        run("--no-prompt", "deploy", "--all")
+        worker = start("worker", "start", "--pool", POOL)
+        print(_welcome(address), flush=True)
+        _wait_for_any(server, worker)
+    except subprocess.CalledProcessError as error:
+        raise TextmillError(f"`{' '.join(error.cmd[1:])}` failed with exit code {error.returncode}; see above.") from None
+    except KeyboardInterrupt:
+        print("\nStopping worker and server...", flush=True)
+    finally:
+        for child in reversed(children):
+            _stop(child)
+
+
+def _prefect(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", *arguments]
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise TextmillError(
+                f"Cannot listen on {host}:{port}: {error.strerror}. Stop what listens there, or choose another port "
+                f"(make ui PORT={port + 1 if port < 65535 else 4201})."
+            ) from error
+
+
+def _wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SERVER_START
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise TextmillError(f"Prefect's server ended with exit code {server.returncode}; see its output above.")
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise TextmillError(f"Prefect's server did not answer at {url} within {SERVER_START:.0f} s; see its output above.")
+
+
+def _wait_for_any(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes]) -> NoReturn:
+    while True:
+        for name, child in (("server", server), ("worker", worker)):
+            if child.poll() is not None:
+                raise TextmillError(f"Prefect's {name} ended with exit code {child.returncode}; see its output above.")
+        time.sleep(0.5)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Ask a child's process group to leave (a worker cancels its runs, trainers save), then make it."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        if child.poll() is None:
+            os.killpg(child.pid, number)
+            try:
+                child.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _welcome(address: str) -> str:
+    return f"""
+Textmill is up. Open {address} in a browser, or in another terminal:
+
+  export PREFECT_API_URL={address}/api
+  {sys.prefix}/bin/prefect deployment run pipeline/python-docs --watch
+
+Ctrl-C stops server and worker."""

@@ -1,0 +1,123 @@
+"""Checkpoints: everything a run needs to go on, as safetensors and JSON, never a pickle.
+
+A checkpoint is a directory that appears by one rename after all of it is on the disk, and then the pointer `latest`
+moves to it. A crash between any two writes leaves an older checkpoint to load. Randomness needs no file: every draw
+of a step is seeded by (seed, step). Knows tensors by name and nothing of models or optimizers.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from gpt.errors import GPTError
+from gpt.files import digest, publish_directory, replace_text, write_json
+from gpt.identity import refuse_other_identity
+from gpt.jobfile import read_json
+
+KEEP = 3
+FORMAT = 1
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass
+class Checkpoint:
+    """The state after `step` updates.
+
+    tensors   named groups ("weights", "optimizer", "best"), each a file of its own; CPU tensors when loaded
+    state     numbers that determine how the run goes on (JSON)
+    observed  numbers that do not, such as the seconds spent so far
+    """
+
+    step: int
+    tensors: dict[str, Tensors]
+    state: dict[str, Any]
+    observed: dict[str, Any]
+
+
+class CheckpointStore:
+    """The checkpoints of one run below `root`; `identity` is what must not change between save and resume."""
+
+    def __init__(self, root: Path, identity: Mapping[str, Any]) -> None:
+        self.root = root
+        self.identity = dict(identity)
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint, move `latest` to it and drop all but the last few; returns its directory."""
+        final = self.root / f"step-{checkpoint.step:09d}"
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.sweep()
+        if final.exists():  # of the same step and identity, so of the same content
+            shutil.rmtree(final) if not _is_whole(final) else None
+        if not final.exists():
+            temporary = self.root / f".partial-{final.name}"
+            temporary.mkdir()
+            write_state(temporary, checkpoint, self.identity)
+            write_json(temporary / "observed.json", checkpoint.observed)
+            publish_directory(temporary, final)
+        replace_text(self.root / "latest", final.name + "\n")
+        for old in self._names()[:-KEEP]:
+            if old != final.name:
+                shutil.rmtree(self.root / old, ignore_errors=True)
+        return final
+
+    def load(self, note: Callable[[str], None]) -> Checkpoint | None:
+        """The newest undamaged checkpoint, or None if there is none; `note` hears about damaged ones.
+
+        Raises GPTError when the checkpoint was made with another model, tokenizer, data or training.
+        """
+        for name in self._candidates():
+            folder = self.root / name
+            if not _is_whole(folder):
+                note(f"Checkpoint {folder} is damaged; going on from an older one.")
+                continue
+            content = read_json(folder / "state.json")
+            refuse_other_identity(content["identity"], self.identity, folder)
+            tensors = {file.removesuffix(".safetensors"): load_file(folder / file) for file in content["files"]}
+            return Checkpoint(content["step"], tensors, content["state"], read_json(folder / "observed.json"))
+        return None
+
+    def sweep(self) -> None:
+        """Remove what a crashed save left behind."""
+        for path in self.root.glob(".partial-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def drop_after(self, step: int) -> None:
+        """Remove checkpoints of later steps: the run goes on from `step` on another path."""
+        for name in self._names():
+            if int(name.removeprefix("step-")) > step:
+                shutil.rmtree(self.root / name)
+
+    def _names(self) -> list[str]:
+        return sorted(path.name for path in self.root.glob("step-*"))
+
+    def _candidates(self) -> list[str]:
+        pointer = self.root / "latest"
+        names = self._names()[::-1]
+        pointed = pointer.read_text(encoding="utf-8").strip() if pointer.exists() else ""
+        return [pointed] * (pointed in names) + [name for name in names if name != pointed]
+
+
+def write_state(folder: Path, checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
+    """Write tensors and state.json (with the files' digests) into an existing directory."""
+    files = {}
+    for group, tensors in sorted(checkpoint.tensors.items()):
+        path = folder / f"{group}.safetensors"
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        files[path.name] = digest(path)
+    content = {"format": FORMAT, "step": checkpoint.step, "state": checkpoint.state, "identity": identity}
+    write_json(folder / "state.json", content | {"files": files})
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        content = read_json(folder / "state.json")
+        read_json(folder / "observed.json")
+        return all((folder / f).exists() and digest(folder / f) == d for f, d in content["files"].items())
+    except (GPTError, KeyError, AttributeError, OSError):
+        return False

@@ -1,0 +1,40 @@
+"""How the commands of this floor speak: lines on stdout at once, one line on stderr for what is wrong, exit codes."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from gpt.errors import GPTError
+
+FINISHED, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 75
+
+
+def say(line: str) -> None:
+    """Print a line at once; a reader that is gone is no reason to stop."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+
+
+def complain(command: str, problem: object, code: int) -> int:
+    """Say on stderr what is wrong, in one line; returns the exit code."""
+    print(f"{command}: {problem}", file=sys.stderr, flush=True)
+    return code
+
+
+def describe_os_error(error: OSError) -> str:
+    """A failed file operation in one line with a remedy."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}. Free space there or mend its permissions, then run the same again."
+
+
+def run_command(command: str, work: Callable[[], object]) -> int:
+    """Do the work of a command that leaves nothing behind when it fails; returns the exit code."""
+    try:
+        work()
+    except GPTError as error:
+        return complain(command, error, UNUSABLE)
+    except OSError as error:
+        return complain(command, describe_os_error(error), FAILED)
+    return FINISHED

@@ -1,0 +1,186 @@
+"""What a model and its training are made of, as plain frozen dataclasses.
+
+In a recipe a field may be None, which means "by formula" (`gpt.plan` holds the formulas and the checks that need
+the corpus); a resolved config holds no None. Knows neither files nor pydantic, although the floors above embed these
+classes in pydantic models (`__pydantic_config__` is read there and means nothing here).
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+Preset = Literal["modern", "gpt2"]
+
+
+def require(holds: bool, field: str, value: Any, rule: str) -> None:
+    """Raise ValueError naming the field, its value and the rule it breaks, unless the rule holds."""
+    if not holds:
+        raise ValueError(f"{field} is {value}, but it must be {rule}.")
+
+
+def require_range(config: Any, field: str, low: float, high: float | None = None) -> None:
+    """Check that a number lies in [low, high]; None passes, as it means "by formula"."""
+    value = getattr(config, field)
+    if value is None:
+        return
+    if high is None:
+        require(value >= low, field, value, f"at least {low:g}")
+    else:
+        require(low <= value <= high, field, value, f"between {low:g} and {high:g}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a model. Every field changes the output, so each belongs to the model's key."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    preset: Preset = "modern"
+    """`modern` (RMSNorm, rotary positions, normed queries and keys, SwiGLU) or `gpt2` (as GPT-2 was)."""
+    layers: int = 4
+    """Transformer blocks, 1 to 1000."""
+    width: int | None = None
+    """Size of the residual stream, 8 to 65536; by formula 64 x layers."""
+    heads: int | None = None
+    """Attention heads, must divide the width; by formula width / 128, 64 or 32 (the wider, the larger)."""
+    feed_forward: int | None = None
+    """Hidden size of the feed-forward block; by formula 8/3 width rounded up to 128 (`gpt2`: 4 x width)."""
+    context: int | None = None
+    """Tokens that the model sees at once, 2 to 1048576; by formula 256, 512 or 1024 with the corpus size."""
+    dropout: float | None = None
+    """Share of activations dropped on embedding and residual branches, 0 to 0.9; by formula 0.05 log2(epochs)."""
+    bias: bool = False
+    """Biases in linear layers and norms; `gpt2` only, off unless GPT-2's own weights are loaded."""
+    tied: bool | None = None
+    """Whether the output head is the embedding table; by formula when vocab_size > 3 layers x width (`gpt2`: yes)."""
+    rope_theta: float | None = None
+    """Base of the rotary positions, above 1; by formula 1e4 up to 1024 tokens of context, else 1e5; not for `gpt2`."""
+    vocab_size: int | None = None
+    """Ids of the tokenizer, 2 to 4194304; leave it out: the plan takes it from the tokenizer."""
+
+    def __post_init__(self) -> None:
+        require(self.preset in ("modern", "gpt2"), "preset", repr(self.preset), "'modern' or 'gpt2'")
+        require_range(self, "layers", 1, 1000)
+        require_range(self, "width", 8, 65536)
+        require_range(self, "heads", 1)
+        require_range(self, "feed_forward", 1)
+        require_range(self, "context", 2, 1048576)
+        require_range(self, "dropout", 0, 0.9)
+        require_range(self, "vocab_size", 2, 4194304)
+        require(self.rope_theta is None or self.rope_theta > 1, "rope_theta", self.rope_theta, "above 1")
+        require(not self.bias or self.preset == "gpt2", "bias", self.bias, "false with preset 'modern'")
+        if self.preset == "gpt2" and self.tied is False:
+            raise ValueError(
+                "tied is false, but GPT-2 shares its head with the embedding: leave it out or set it true."
+            )
+        if self.width is not None and self.heads is not None:
+            if self.width % self.heads:
+                raise ValueError(
+                    f"heads is {self.heads} and width is {self.width}, but heads must divide width: "
+                    f"change one of them, for example heads={_nearest_divisor(self.width, self.heads)}."
+                )
+            if self.preset == "modern" and self.width // self.heads % 2:
+                raise ValueError(
+                    f"width {self.width} over {self.heads} heads gives {self.width // self.heads} per head, but rotary "
+                    f"positions need an even number: change width or heads."
+                )
+
+    @property
+    def padded_vocab(self) -> int:
+        """Rows of the embedding table in training: the vocabulary, rounded up to a multiple of 64."""
+        assert self.vocab_size is not None
+        return -(-self.vocab_size // 64) * 64
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained (AdamW: warm-up, constant, linear decay). Each field belongs to the model's key."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    steps: int | None = None
+    """Updates of the weights, at least 1; by formula from the size of model and corpus."""
+    batch_size: int | None = None
+    """Sequences per update, each of the model's context length, at least 1; by formula from the tokens to be seen."""
+    micro_batch: int | None = None
+    """Sequences per forward pass, 1 to batch_size; gradients add up to the batch. By formula the whole batch."""
+    learning_rate: float | None = None
+    """Peak learning rate, above 0, at most 1; by formula from the size of model and corpus, at most 3e-3."""
+    warmup_share: float | None = None
+    """Share of the steps in which the rate rises from 0, 0 to 1; by formula 100 steps or 2%, at most a quarter."""
+    decay_share: float | None = None
+    """Share of the steps, at the end, in which the rate falls linearly, 0 to 1; by formula 0.65; 0.4 over 4 epochs."""
+    final_rate_share: float = 0.05
+    """The last learning rate as a share of the peak, 0 to 1."""
+    weight_decay: float | None = None
+    """Decoupled weight decay of matrices, 0 to 10; by formula parameters / tokens, in [0.1, 3.2]."""
+    weight_decay_final_share: float | None = None
+    """Weight decay at the last step as a share of the first, 0 to 1; by formula 0, or 1 over 4 epochs."""
+    beta1: float = 0.9
+    """AdamW's memory of the gradient, 0 to below 1."""
+    beta2: float = 0.95
+    """AdamW's memory of the squared gradient, 0 to below 1."""
+    epsilon: float = 1e-8
+    """Added to AdamW's denominator, above 0."""
+    clip: float = 1.0
+    """Largest norm of the whole gradient, above 0; a longer one is scaled down."""
+    seed: int = 1
+    """Seed of initial weights, data order and dropout, 0 to 2^63 - 1."""
+    evaluation_every: int | None = None
+    """Steps between two validations, at least 1; by formula a fortieth of the steps. The last step always is one."""
+    evaluation_tokens: int | None = None
+    """Tokens of the fixed validation sample, at least 1; by formula 2% of the training time in all, at least 8192."""
+    log_every: int = 10
+    """Steps between two lines of metrics, at least 1."""
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "batch_size", "micro_batch", "evaluation_every", "evaluation_tokens", "log_every"):
+            require_range(self, field, 1)
+        for field in ("warmup_share", "decay_share", "final_rate_share", "weight_decay_final_share"):
+            require_range(self, field, 0, 1)
+        require_range(self, "weight_decay", 0, 10)
+        require_range(self, "seed", 0, 2**63 - 1)
+        rate = self.learning_rate
+        require(rate is None or 0 < rate <= 1, "learning_rate", rate, "above 0 and at most 1")
+        require(0 <= self.beta1 < 1, "beta1", self.beta1, "at least 0 and below 1")
+        require(0 <= self.beta2 < 1, "beta2", self.beta2, "at least 0 and below 1")
+        require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        require(self.clip > 0, "clip", self.clip, "above 0")
+        if self.warmup_share is not None and self.decay_share is not None and self.warmup_share + self.decay_share > 1:
+            raise ValueError(
+                f"warmup_share is {self.warmup_share} and decay_share is {self.decay_share}, but together they must "
+                f"not exceed 1: lower one of them."
+            )
+        if self.batch_size is not None and self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch is {self.micro_batch} and batch_size is {self.batch_size}, but a micro-batch is a part "
+                f"of the batch: lower micro_batch or leave it out."
+            )
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How continuations are drawn from a model."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    tokens: int = 64
+    """Longest continuation in tokens, at least 1; it ends earlier where the model ends the document."""
+    temperature: float = 0.8
+    """Divides the logits, 0 to 100; 0 always takes the likeliest token."""
+    top_k: int = 50
+    """Only the k likeliest tokens may be drawn; 0 means all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together reach this probability may be drawn, above 0; 1 means all."""
+    seed: int = 1
+    """Seed of the draws, 0 to 2^63 - 1."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "tokens", 1)
+        require_range(self, "temperature", 0, 100)
+        require_range(self, "top_k", 0)
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        require_range(self, "seed", 0, 2**63 - 1)
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - wanted), d))

@@ -1,0 +1,61 @@
+"""Choosing where to compute, by trying: a device counts only if it has run a kernel."""
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+
+from gpt.errors import GPTError
+from gpt.jobs import Runtime
+
+
+def choose_device(runtime: Runtime, note: Callable[[str], None]) -> torch.device:
+    """The device to use; `auto` falls back to the CPU and tells `note` why. Also sets the number of CPU threads.
+
+    Raises GPTError when CUDA was asked for and does not work.
+    """
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
+    if runtime.device == "cpu":
+        return torch.device("cpu")
+    reason = cuda_failure()
+    if reason is None:
+        return torch.device("cuda")
+    if runtime.device == "cuda":
+        raise GPTError(
+            f"Device cuda was asked for, but {reason}. Set runtime.device to auto or cpu, or install a torch build and "
+            f"driver that fit this machine's card."
+        )
+    note(f"Computing on the CPU: {reason}.")
+    return torch.device("cpu")
+
+
+def cuda_failure() -> str | None:
+    """Why CUDA cannot be used here, or None when a kernel ran on it and gave the right result."""
+    if not torch.backends.cuda.is_built():
+        return f"this torch ({torch.__version__}) is built without CUDA"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA card or driver"
+    try:
+        square = torch.arange(4.0, device="cuda").reshape(2, 2)
+        result = (square @ square).cpu().tolist()
+    except (RuntimeError, AssertionError) as error:
+        return f"a first kernel failed on {_card_name()}: {str(error).splitlines()[0]}"
+    return None if result == [[2.0, 3.0], [6.0, 11.0]] else f"a first kernel gave a wrong result on {_card_name()}"
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for people."""
+    return _card_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager:
+    """bfloat16 where the hardware is made for it; plain float32 on the CPU."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def _card_name() -> str:
+    try:
+        return torch.cuda.get_device_name()
+    except (RuntimeError, AssertionError):
+        return "the CUDA card"

@@ -1,0 +1,31 @@
+"""What must not change while a run is interrupted, and the refusal when it has."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpt.errors import GPTError
+
+
+def refuse_other_identity(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    """Raise GPTError naming each differing field with both values, unless the identities are equal."""
+    before, now = _flatten(saved), _flatten(wanted)
+    differing = [
+        f"{key} is {now.get(key, 'absent')!r} and was {before.get(key, 'absent')!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if differing:
+        raise GPTError(
+            f"{folder} cannot be continued: {'; '.join(differing)}. Restore the old values, or train in a new run_dir "
+            f"(delete this one to start over)."
+        )
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: list(value) if isinstance(value, tuple) else value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flatten(item, f"{prefix}.{key}" if prefix else key)
+    return flat

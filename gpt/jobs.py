@@ -1,0 +1,139 @@
+"""What the commands of this floor are asked to do: the contents of RUN.json, EVAL.json and SAMPLE.json.
+
+Whoever starts a command writes these as JSON; `gpt.jobfile` reads and checks them. Paths are taken as they are.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from gpt.config import ModelConfig, SamplingConfig, TrainingConfig, require, require_range
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class ShardPaths:
+    """One token array and its document offsets, both .npy."""
+
+    tokens: Path
+    documents: Path
+
+
+@dataclass(frozen=True)
+class SourceArrays:
+    """The arrays of one source; `weight` is its share of every batch before normalising, above 0."""
+
+    train: tuple[ShardPaths, ...] = ()
+    validation: tuple[ShardPaths, ...] = ()
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(0 < self.weight < float("inf"), "weight", self.weight, "above 0")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What changes speed but never the meaning of a result."""
+
+    device: Device = "auto"
+    threads: int | None = None
+    """CPU threads, at least 1; None leaves it to torch. Another number may change the last bits of a result."""
+    checkpoint_seconds: float = 30.0
+    """Time between two checkpoints, at least 0 (after every step)."""
+    compile: bool = True
+    """Whether to compile the training step; only done on CUDA."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "threads", 1)
+        require_range(self, "checkpoint_seconds", 0)
+
+
+@dataclass(frozen=True)
+class SamplePlan(SamplingConfig):
+    """Continuations drawn while the model trains: of which prompts (ids), after which steps."""
+
+    prompts: tuple[tuple[int, ...], ...] = ()
+    steps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """RUN.json: one training run, entirely resolved."""
+
+    run_dir: Path
+    model: ModelConfig
+    training: TrainingConfig
+    sources: dict[str, SourceArrays]
+    token_bytes: Path
+    eot_id: int
+    tokenizer_digest: str
+    data_digest: str
+    sampling: SamplePlan = field(default_factory=SamplePlan)
+    runtime: Runtime = field(default_factory=Runtime)
+
+    def __post_init__(self) -> None:
+        for part in ("model", "training"):
+            open_fields = [name for name, value in vars(getattr(self, part)).items() if value is None]
+            if open_fields:
+                raise ValueError(f"{part} is not resolved: {', '.join(open_fields)} left open. Use gpt.plan.resolve.")
+        if not any(source.train for source in self.sources.values()):
+            raise ValueError("sources name no training array; give at least one.")
+        top = max((i for prompt in self.sampling.prompts for i in prompt), default=0)
+        if top >= self.model.vocab_size or min((i for p in self.sampling.prompts for i in p), default=0) < 0:
+            raise ValueError(f"sampling.prompts hold an id outside of [0, {self.model.vocab_size}).")
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that determines the resulting bytes, as JSON; only the same identity continues a checkpoint."""
+        return {
+            "model": dataclasses.asdict(self.model),
+            "training": dataclasses.asdict(self.training),
+            "weights": [source.weight for source in self.sources.values()],
+            "sampling": {**dataclasses.asdict(self.sampling), "prompts": [list(p) for p in self.sampling.prompts],
+                         "steps": list(self.sampling.steps)},
+            "eot_id": self.eot_id,
+            "tokenizer_digest": self.tokenizer_digest,
+            "data_digest": self.data_digest,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How the interval of bits per byte is estimated."""
+
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_range(self, "resamples", 1)
+        require_range(self, "seed", 0)
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """EVAL.json: score a trained model on the validation arrays of its sources."""
+
+    model_dir: Path
+    sources: dict[str, SourceArrays]
+    token_bytes: Path
+    eot_id: int
+    out: Path
+    runtime: Runtime = field(default_factory=Runtime)
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleJob(SamplingConfig):
+    """SAMPLE.json: `count` continuations of each prompt (ids), seeded seed, seed + 1, ..."""
+
+    model_dir: Path
+    prompts: tuple[tuple[int, ...], ...]
+    eot_id: int
+    out: Path
+    count: int = 1
+    runtime: Runtime = field(default_factory=Runtime)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, "count", 1)

@@ -1,0 +1,107 @@
+"""What learns: a model, its optimizer and its place in the data, one update at a time.
+
+An update follows from this state and (seed, step) alone; draws such as dropout are seeded anew at every step. So a
+learner restored from its tensors goes on exactly as the one that was saved. Knows no files and no validation.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt.batches import Batches
+from gpt.config import ModelConfig, TrainingConfig
+from gpt.device import mixed_precision
+from gpt.model import GPT
+from gpt.optimizer import Optimizer
+from gpt.schedule import learning_rate, weight_decay
+from gpt.shuffle import derive
+
+WEIGHTS, DROPOUT = 1, 3  # which stream of random numbers out of the one seed
+
+
+class Learner:
+    """`step` counts the updates done; `rate_scale` multiplies the scheduled learning rate."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        training: TrainingConfig,
+        batches: Batches,
+        device: torch.device,
+        compiled: bool = False,
+    ) -> None:
+        self.config, self.training, self.batches, self.device = model, training, batches, device
+        self.model = GPT(model).to(device).train()
+        self.loss_sum = torch.compile(self.model.loss_sum, dynamic=False) if compiled else self.model.loss_sum
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Back to step 0, with the starting weights that the seed gives."""
+        self.model.initialise(derive(self.training.seed, WEIGHTS))
+        self.optimizer = Optimizer(self.model, self.training)
+        self.step = 0
+        self.rate_scale = 1.0
+        # sum and number of the finite losses since `take_loss`, kept on the device
+        self.loss_total = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.loss_steps = torch.zeros((), dtype=torch.float64, device=self.device)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of update `step`, counted from 0."""
+        return self.rate_scale * learning_rate(step, self.training)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Targets of one update."""
+        return self.training.batch_size * self.config.context
+
+    def update(self) -> Tensor:
+        """One update of the weights; returns the norm of the gradient before clipping, a scalar on the device.
+
+        The loss is the sum over all targets of the batch divided by their number, however the batch is split into
+        micro-batches. When it or the gradient is not finite, the weights stay and the optimizer counts it.
+        """
+        if self.config.dropout:
+            torch.manual_seed(derive(self.training.seed, DROPOUT, self.step))
+        ids = torch.from_numpy(self.batches.batch(self.step))
+        if self.device.type == "cuda":
+            ids = ids.pin_memory().to(self.device, non_blocking=True)
+        loss = torch.zeros((), device=self.device)
+        for micro in ids.split(self.training.micro_batch):
+            with mixed_precision(self.device):
+                part = self.loss_sum(micro[:, :-1], micro[:, 1:]) / self.tokens_per_step
+            part.backward()
+            loss += part.detach()
+        norm = self.optimizer.step(loss, self.rate(self.step), weight_decay(self.step, self.training))
+        finite = torch.isfinite(loss)
+        self.loss_total += torch.where(finite, loss, 0)
+        self.loss_steps += finite
+        self.step += 1
+        return norm
+
+    def take_loss(self) -> float | None:
+        """The mean loss in nats per token since the last call, None if none was finite; waits for the device."""
+        steps = self.loss_steps.item()
+        loss = self.loss_total.item() / steps if steps else None
+        self.loss_total.zero_()
+        self.loss_steps.zero_()
+        return loss
+
+    def saved(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """All of the state, as groups of named tensors and as JSON."""
+        tensors = {"weights": self.model.state_dict(), "optimizer": self.optimizer.tensors()}
+        numbers = {
+            "rate_scale": self.rate_scale,
+            "loss_total": self.loss_total.item(),
+            "loss_steps": self.loss_steps.item(),
+        }
+        return tensors, numbers
+
+    def restore(self, step: int, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
+        """Take over what `saved` returned after `step` updates."""
+        self.step = step
+        self.model.load_state_dict(tensors["weights"])
+        self.optimizer.restore(tensors["optimizer"])
+        self.rate_scale = numbers["rate_scale"]
+        self.loss_total.fill_(numbers["loss_total"])
+        self.loss_steps.fill_(numbers["loss_steps"])

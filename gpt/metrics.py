@@ -1,0 +1,76 @@
+"""The run's diary: lines of JSON that only grow, cut back to the checkpoint on a resume, and TensorBoard event files.
+
+Knows how to write down numbers, not what they mean.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gpt.files import replace_text, sync
+
+
+class JsonLines:
+    """A file of JSON objects, one per line, each with the key "step"."""
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        """Keep the whole lines up to `resumed_step` of what an earlier process has written; drop the rest."""
+        self.path = path
+        kept = [line for line in read_lines(path) if line["step"] <= resumed_step]
+        replace_text(path, "".join(_line(content) for content in kept))
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Append one line in one write, so that a reader sees whole lines."""
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(descriptor, _line(content).encode())
+        finally:
+            os.close(descriptor)
+
+    def sync(self) -> None:
+        """Force the lines to the disk, before a checkpoint counts on them."""
+        sync(self.path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of such a file, a torn last one left out; an absent file has none."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break  # torn by a crash; whatever follows is of a later step
+    return lines
+
+
+class Events:
+    """TensorBoard scalars, if tensorboard is installed; else a note and nothing more."""
+
+    def __init__(self, folder: Path, resumed_step: int, note: Callable[[str], None]) -> None:
+        self.writer: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # optional: the JSON lines hold the same numbers
+        except ImportError:
+            note("TensorBoard is not installed: no event files are written; metrics.jsonl has the same numbers.")
+            return
+        self.writer = SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step else None)
+
+    def write(self, step: int, scalars: dict[str, float | None]) -> None:
+        """Record scalars at a step; None is left out."""
+        if self.writer is not None:
+            for name, value in scalars.items():
+                if value is not None:
+                    self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _line(content: dict[str, Any]) -> str:
+    return json.dumps(content, allow_nan=False) + "\n"

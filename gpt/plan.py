@@ -1,0 +1,153 @@
+"""From a recipe's model and training to numbers: formulas for what is left open, refusals of what cannot work.
+
+The formulas are starting values from published scaling results; they depend on counts alone (never on a device), so
+the same recipe and corpus give the same plan everywhere. Reads no arrays.
+"""
+
+import math
+from dataclasses import replace
+
+from gpt.config import ModelConfig, TrainingConfig
+from gpt.errors import GPTError
+
+
+def resolve(
+    model: ModelConfig,
+    training: TrainingConfig,
+    vocab_size: int,
+    train_tokens: int,
+    validation_tokens: int = 0,
+    train_bytes: int | None = None,
+) -> tuple[ModelConfig, TrainingConfig]:
+    """Fill in every None and check the whole against the corpus.
+
+    vocab_size         ids of the tokenizer
+    train_tokens       unique training tokens, all sources together
+    validation_tokens  tokens of the validation split, 0 when there is none
+    train_bytes        UTF-8 bytes of the training text; 4 per token if not given
+    returns            the two configs without any None
+    raises             GPTError for combinations that cannot work, naming both values and a remedy
+    """
+    if model.vocab_size not in (None, vocab_size):
+        raise GPTError(f"model.vocab_size is {model.vocab_size}, but the tokenizer has {vocab_size} ids: leave it out.")
+    if train_tokens < 3:
+        raise GPTError(f"The training split has {train_tokens} tokens, too few to train on: add text to the sources.")
+    try:
+        shape = _resolve_shape(model, vocab_size, train_bytes if train_bytes is not None else 4 * train_tokens)
+    except ValueError as error:
+        raise GPTError(f"model: {error}") from None
+    if model.context is None:  # by formula: never longer than a small corpus allows
+        shape = replace(shape, context=max(2, min(shape.context, train_tokens // 4)))
+    if shape.context + 1 > train_tokens:
+        raise GPTError(
+            f"model.context is {shape.context} tokens, but the training split has only {train_tokens}: "
+            f"set model.context to at most {train_tokens - 1}, or add text to the sources."
+        )
+    try:
+        resolved = _resolve_training(training, shape, train_tokens, validation_tokens)
+    except ValueError as error:
+        raise GPTError(f"training: {error}") from None
+    if shape.dropout is None:
+        epochs = resolved.steps * resolved.batch_size * shape.context / train_tokens
+        shape = replace(shape, dropout=round(_clip(0.05 * math.log2(max(1.0, epochs)), 0, 0.2), 4))
+    return shape, resolved
+
+
+def matrix_parameters(model: ModelConfig) -> int:
+    """Parameters that work on every token, N of the formulas: block matrices and output head."""
+    gated = 3 if model.preset == "modern" else 2
+    block = 4 * model.width * model.width + gated * model.width * model.feed_forward
+    return model.layers * block + model.padded_vocab * model.width
+
+
+def _resolve_shape(model: ModelConfig, vocab_size: int, train_bytes: int) -> ModelConfig:
+    modern = model.preset == "modern"
+    width = model.width if model.width is not None else 64 * model.layers
+    heads = model.heads
+    if heads is None:
+        head_width = 128 if modern and width >= 512 else 64 if width >= 192 else 32
+        heads = max(1, width // head_width)
+        while width % heads or (modern and width // heads % 2):
+            heads -= 1
+            if not heads:
+                raise ValueError(f"width is {width}, which no number of heads divides into even parts: make it even.")
+    context = model.context
+    if context is None:
+        context = 256 if train_bytes < 2_000_000 else 512 if train_bytes < 16_000_000 else 1024
+    feed_forward = model.feed_forward
+    if feed_forward is None:
+        feed_forward = -(-8 * width // (3 * 128)) * 128 if modern else 4 * width
+    tied = model.tied
+    if tied is None:
+        tied = not modern or vocab_size > 3 * model.layers * width
+    rope_theta = model.rope_theta
+    if rope_theta is None:
+        rope_theta = 1e4 if context <= 1024 else 1e5
+    return replace(
+        model,
+        width=width,
+        heads=heads,
+        feed_forward=feed_forward,
+        context=context,
+        tied=tied,
+        rope_theta=rope_theta,
+        vocab_size=vocab_size,
+    )
+
+
+def _resolve_training(
+    training: TrainingConfig, model: ModelConfig, train_tokens: int, validation_tokens: int
+) -> TrainingConfig:
+    parameters = matrix_parameters(model)
+    many_epochs = 28 if train_tokens < 500_000 else 16  # small corpora bear more repetition
+    goal = min(12 * parameters, many_epochs * train_tokens)
+    if training.steps is not None and training.batch_size is not None:
+        goal = training.steps * training.batch_size * model.context
+    batch_size = training.batch_size
+    if batch_size is None:
+        batch_tokens = 2 ** round(math.log2(max(1.0, 1.16 * goal**0.571)))
+        batch_size = max(1, round(_clip(batch_tokens, 16 * model.context, 2**19) / model.context))
+    steps = training.steps
+    if steps is None:
+        steps = max(1, round(goal / (batch_size * model.context)))
+    tokens = steps * batch_size * model.context
+    epochs = tokens / train_tokens
+    rate = training.learning_rate
+    if rate is None:
+        rate = float(f"{min(3e-3, 0.5 * 1.79 * parameters**-0.713 * tokens**0.307):.3g}")
+    warmup = training.warmup_share
+    if warmup is None:
+        warmup = round(min(0.25, max(100 / steps, 0.02)), 6)
+    decay = training.decay_share
+    if decay is None:
+        decay = min(0.65 if epochs <= 4 else 0.4, 1 - warmup)
+    weight_decay = training.weight_decay
+    if weight_decay is None:
+        weight_decay = round(_clip(parameters / train_tokens, 0.1, 3.2), 4)
+    decay_end = training.weight_decay_final_share
+    if decay_end is None:
+        decay_end = 0.0 if epochs <= 4 else 1.0
+    every = training.evaluation_every if training.evaluation_every is not None else max(1, -(-steps // 40))
+    sample = training.evaluation_tokens
+    if sample is None:
+        # a validation token costs two forward passes, a training token the like of three
+        evaluations = -(-steps // every)
+        sample = max(8192, int(0.02 * tokens * 1.5 / evaluations))
+        sample = min(sample, max(1, validation_tokens)) if validation_tokens else sample
+    return replace(
+        training,
+        steps=steps,
+        batch_size=batch_size,
+        micro_batch=training.micro_batch if training.micro_batch is not None else batch_size,
+        learning_rate=rate,
+        warmup_share=warmup,
+        decay_share=decay,
+        weight_decay=weight_decay,
+        weight_decay_final_share=decay_end,
+        evaluation_every=every,
+        evaluation_tokens=sample,
+    )
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return max(low, min(high, value))

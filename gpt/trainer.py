@@ -1,0 +1,250 @@
+"""The training run: from a resolved job to a published model, through any number of interruptions.
+
+Between the updates it writes metrics, validates, draws samples and saves; what an update is, `gpt.learner` says.
+Everything here happens at given steps, apart from checkpoints, which are due by the clock and change nothing. So a
+run that was killed and resumed ends with the same bytes as one that was not.
+"""
+
+import gc
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gpt.arrays import load_token_bytes, open_shard
+from gpt.batches import Batches
+from gpt.checkpoint import Checkpoint, CheckpointStore
+from gpt.clock import Clock
+from gpt.device import choose_device, describe
+from gpt.errors import GPTError
+from gpt.export import publish_result
+from gpt.generate import continuations
+from gpt.jobs import RunJob
+from gpt.learner import Learner
+from gpt.metrics import Events, JsonLines
+from gpt.model import parameter_count
+from gpt.optimizer import BAD_STEPS
+from gpt.scoring import all_passages, means, sample_passages, score
+from gpt.shuffle import derive
+from gpt.stop import Stop
+
+Say = Callable[[str], None]
+
+PASSAGES = 2  # stream of random numbers that chooses the validation sample
+
+
+class StopRequested(Exception):  # noqa: N818 - a request that was met is no error
+    """The run was asked to stop and has saved all it needs to go on."""
+
+
+class Trainer:
+    """One run; `best` holds the weights with the lowest validation loss so far, `record` what is known of them."""
+
+    def __init__(self, job: RunJob, stop: Stop, say: Say) -> None:
+        self.job, self.stop, self.say = job, stop, say
+        self.clock = Clock()
+        self.device = choose_device(job.runtime, say)
+        model, training = job.model, job.training
+        self.token_bytes = load_token_bytes(job.token_bytes, model.vocab_size)
+        shards = {name: [open_shard(p, job.eot_id) for p in s.train] for name, s in job.sources.items()}
+        weights = {name: source.weight for name, source in job.sources.items()}
+        batches = Batches(shards, weights, model.context, training.batch_size, model.vocab_size, training.seed)
+        self.passages = all_passages([open_shard(p, job.eot_id) for s in job.sources.values() for p in s.validation])
+        self.sample = sample_passages(self.passages, training.evaluation_tokens, derive(training.seed, PASSAGES))
+        compiled = job.runtime.compile and self.device.type == "cuda"
+        self.learner = Learner(model, training, batches, self.device, compiled)
+        self.store = CheckpointStore(job.run_dir / "checkpoints", job.identity())
+        self.forget_best()
+
+    def forget_best(self) -> None:
+        """No validation has been done."""
+        self.best: dict[str, torch.Tensor] = {}
+        self.record: dict[str, Any] = {"best_step": None, "best_loss": None}
+
+    def run(self) -> None:
+        """Train to the end and publish, or raise StopRequested; GPTError when the run cannot go on."""
+        checkpoint = self.store.load(self.say)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+            self.say(f"Going on from step {self.learner.step} of {self.job.training.steps}.")
+        self._open_diary(-1 if checkpoint is None else checkpoint.step)
+        self.say(
+            f"{self.job.model.preset}: {parameter_count(self.learner.model):,} parameters, "
+            f"{self.learner.batches.tokens:,} training tokens, {len(self.passages):,} validation passages, "
+            f"on {describe(self.device)}."
+        )
+        if not self.passages:
+            self.say("There is no validation text: the last weights count as the best.")
+        if checkpoint is None:
+            self._draw_samples()
+        gc.collect()
+        gc.freeze()
+        self.clock.lap()
+        while self.learner.step < self.job.training.steps:
+            self._leave_if_asked()
+            norm = self.learner.update()
+            self._after_update(norm)
+        self._leave_if_asked()
+        self._finish()
+
+    def _after_update(self, norm: torch.Tensor) -> None:
+        """Everything between two updates; first what is written down, then the checkpoint that counts on it."""
+        training, step = self.job.training, self.learner.step
+        last = step == training.steps
+        logging = last or step == 1 or step % training.log_every == 0
+        if (logging or self.device.type == "cpu") and self.learner.optimizer.bad_in_a_row.item() >= BAD_STEPS:
+            self._go_back()
+            return
+        if logging:
+            self._log(norm)
+        if last or step % training.evaluation_every == 0:
+            self._evaluate()
+        self._draw_samples()
+        if last or self.clock.since_save() >= self.job.runtime.checkpoint_seconds:
+            self._save()
+
+    def _log(self, norm: torch.Tensor) -> None:
+        learner, steps = self.learner, self.job.training.steps
+        loss, size = learner.take_loss(), norm.item()  # these wait for the device, so that the time is true
+        rate = learner.rate(learner.step - 1)
+        speed = learner.tokens_per_step * (learner.step - self.logged_step) / self.clock.lap(training=True)
+        self.logged_step = learner.step
+        self.metrics.write(
+            {
+                "kind": "train",
+                "step": learner.step,
+                "steps": steps,
+                "loss": loss,
+                "learning_rate": rate,
+                "gradient_norm": size if math.isfinite(size) else None,
+                "skipped": int(learner.optimizer.skipped.item()),
+                "tokens": learner.step * learner.tokens_per_step,
+                "tokens_per_s": round(speed, 1),
+                "seconds": round(self.clock.seconds, 3),
+            }
+        )
+        self.events.write(learner.step, {"train/loss": loss, "train/learning_rate": rate, "train/tokens_per_s": speed})
+        shown = "not finite" if loss is None else f"{loss:.4f}"
+        self.say(f"step {learner.step}/{steps}  loss {shown}  rate {rate:.2e}  {speed:,.0f} tokens/s")
+
+    def _evaluate(self) -> None:
+        """Score the validation sample, and keep the weights if they are the best so far."""
+        step, steps = self.learner.step, self.job.training.steps
+        if self.sample:
+            with self.clock.aside():
+                scores = score(self.learner.model, self.sample, self.token_bytes, self.device, exact=False)
+            loss, bpb = means(scores)
+            seconds = round(self.clock.seconds, 3)
+            self.metrics.write(
+                {"kind": "evaluation", "step": step, "val_loss": loss, "val_bpb": bpb, "seconds": seconds}
+            )
+            self.events.write(step, {"validation/loss": loss, "validation/bits_per_byte": bpb})
+            self.say(f"step {step}/{steps}  validation loss {loss:.4f}  bits per byte {bpb:.4f}")
+            better = self.record["best_loss"] is None or loss < self.record["best_loss"]
+        else:
+            loss, better = None, step == steps
+        if better:
+            self.record = {"best_step": step, "best_loss": loss}
+            self.best = {name: tensor.detach().clone() for name, tensor in self.learner.model.state_dict().items()}
+
+    def _draw_samples(self) -> None:
+        plan, step, model = self.job.sampling, self.learner.step, self.learner.model
+        if step not in plan.steps or not plan.prompts:
+            return
+        seeds = [plan.seed + number for number in range(len(plan.prompts))]
+        with self.clock.aside():
+            model.eval()
+            drawn = continuations(
+                model, plan.prompts, plan.tokens, plan.temperature, plan.top_k, plan.top_p, seeds, self.job.eot_id
+            )
+            model.train()
+        for number, ids in enumerate(drawn):
+            self.samples.write({"step": step, "prompt": number, "seed": seeds[number], "ids": ids})
+
+    def _save(self) -> None:
+        with self.clock.aside():
+            self.metrics.sync()
+            self.samples.sync()
+            tensors, numbers = self.learner.saved()
+            if self.best:
+                tensors["best"] = self.best
+            self.store.save(Checkpoint(self.learner.step, tensors, numbers | self.record, self.clock.observed()))
+        self.clock.saved()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.learner.restore(checkpoint.step, checkpoint.tensors, checkpoint.state)
+        self.best = {name: tensor.to(self.device) for name, tensor in checkpoint.tensors.get("best", {}).items()}
+        self.record = {key: checkpoint.state[key] for key in self.record}
+        self.clock.resume(checkpoint.observed)
+
+    def _go_back(self) -> None:
+        """Three steps in a row were not finite: return to the last checkpoint and go on at half the rate, once."""
+        learner, bad_step, rate = self.learner, self.learner.step, self.job.training.learning_rate
+        if learner.rate_scale < 1:
+            raise GPTError(
+                f"Loss or gradient was not finite in {BAD_STEPS} steps in a row up to step {bad_step}, again after "
+                f"going back and halving the learning rate to {rate / 2:g}: lower training.learning_rate (now {rate:g}), or "
+                f"look at the data of that step."
+            )
+        skipped, spent = int(learner.optimizer.skipped.item()), self.clock.observed()
+        checkpoint = self.store.load(self.say)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        else:
+            learner.start_over()
+            self.forget_best()
+        self.clock.resume(spent)
+        learner.rate_scale = 0.5
+        learner.optimizer.bad_in_a_row.zero_()
+        learner.optimizer.skipped.fill_(skipped)
+        self._open_diary(learner.step)
+        self.say(
+            f"Loss or gradient was not finite in {BAD_STEPS} steps in a row up to step {bad_step}: going back to step "
+            f"{learner.step} with half the learning rate."
+        )
+
+    def _finish(self) -> None:
+        """Score the whole validation split with the best weights and publish them."""
+        self.events.close()
+        self.learner.model.load_state_dict(self.best)
+        loss: float | None = None
+        bpb: float | None = None
+        if self.passages:
+            self.say("Scoring the whole validation split with the best weights.")
+            # the last step's checkpoint is on the disk, so leaving costs nothing
+            scores = score(self.learner.model, self.passages, self.token_bytes, self.device, tick=self._raise_if_asked)
+            loss, bpb = means(scores)
+        self.clock.lap()
+        tokens = self.job.training.steps * self.learner.tokens_per_step
+        summary = {
+            "steps": self.job.training.steps,
+            "val_loss": loss,
+            "val_bpb": bpb,
+            "best_step": self.record["best_step"],
+            "parameters": parameter_count(self.learner.model),
+            "train_tokens_per_s": round(tokens / max(1e-9, self.clock.training_seconds), 1),
+            "seconds": round(self.clock.seconds, 3),
+            "skipped_steps": int(self.learner.optimizer.skipped.item()),
+            "device": describe(self.device),
+        }
+        publish_result(self.job, self.best, self.store.load(self.say), summary)
+        self.say(f"Finished: {self.job.run_dir / 'final'}")
+
+    def _leave_if_asked(self) -> None:
+        if self.stop.reason is not None:
+            self._save()
+            self._raise_if_asked()
+
+    def _raise_if_asked(self) -> None:
+        if self.stop.reason is not None:
+            raise StopRequested(
+                f"Stopped ({self.stop.reason}) after step {self.learner.step}; the same command goes on from there."
+            )
+
+    def _open_diary(self, step: int) -> None:
+        """Cut metrics and samples back to `step` (-1: empty) and go on writing."""
+        self.metrics = JsonLines(self.job.run_dir / "metrics.jsonl", step)
+        self.samples = JsonLines(self.job.run_dir / "samples.jsonl", step)
+        self.events = Events(self.job.run_dir / "tensorboard", max(step, 0), self.say)
+        self.logged_step = max(step, 0)

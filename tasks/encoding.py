@@ -1,0 +1,69 @@
+"""The stages from corpus shards to token arrays: train or adopt the tokenizer, then encode slot by slot."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from data.facts import Facts
+from data.manifest import ArtifactRef
+from data.store import Build
+from data.tokenizers.config import TokenizerConfig, resolve_vocab_size
+from data.tokenizers.make import make_tokenizer
+from data.tokens import encode_slot
+from tasks.registry import identity
+from tasks.run import Run
+from tasks.text import Slot, train_shards, validation_shards
+from tasks.units import Unit, UnitProgress, run_units, stage_work
+
+
+def choose_tokenizer(run: Run, corpus: Sequence[Slot], config: TokenizerConfig, name: str) -> ArtifactRef:
+    """The tokenizer of a corpus: trained on its training shards, GPT-2's own, or the pinned artifact.
+
+    Keyed by the training shards, never by the index: other validation text does not retrain it.
+    """
+    if config.kind == "artifact":
+        with_pin = run.store.resolve(config.artifact or "")
+        run.record("tokenizer").refs.append(with_pin)
+        run.record("tokenizer").reused += 1
+        run.finish("tokenizer")
+        return with_pin
+    train = train_shards(run, corpus)
+    if config.kind == "bpe" and config.vocab_size is None:
+        size = sum(int(run.store.manifest(slot.ref).counts["train_bytes"]) for slot in corpus)
+        config = config.model_copy(update={"vocab_size": resolve_vocab_size(size)})
+    validation = [path for shards in validation_shards(run, corpus).values() for path, _ in shards]
+    digests = [digest for _, shards in sorted(train.items()) for _, digest in shards]
+    paths = {source: [path for path, _ in shards] for source, shards in sorted(train.items())}
+    recipe = config.model_dump(mode="json") | {"shards": {source: len(shards) for source, shards in paths.items()}}
+    unit = Unit(
+        name,
+        name,
+        identity("tokenizer", recipe, {"train": digests if config.kind != "gpt2" else []}),
+        tuple(slot.ref for slot in corpus),
+        partial(_make_tokenizer, paths, validation, config),
+    )
+    return run_units(run, "tokenizer", [unit], in_parallel=False)[0]
+
+
+def _make_tokenizer(
+    train: dict[str, list[Path]], validation: list[Path], config: TokenizerConfig, build: Build, progress: UnitProgress
+) -> Facts:
+    return make_tokenizer(train, validation, config, build.out, progress)
+
+
+def encode(run: Run, corpus: Sequence[Slot], tokenizer: ArtifactRef) -> list[Slot]:
+    """Token arrays of every slot. The flow says itself when the stage is done, after noting the corpus."""
+    units = []
+    threads = max(1, run.runtime.worker_count // max(1, min(run.runtime.worker_count, len(corpus))))
+    for slot in corpus:
+        inputs: dict[str, str | list[str]] = {"corpus": slot.ref.digest, "tokenizer": tokenizer.digest}
+        make = partial(_encode, run.store.path(slot.ref), run.store.path(tokenizer), threads)
+        units.append(Unit(slot.name, slot.label, identity("tokens", {}, inputs), (slot.ref, tokenizer), make))
+    with stage_work(run, "tokens", len(units)) as work:
+        refs = work.build(units)
+    return [replace(slot, ref=ref) for slot, ref in zip(corpus, refs, strict=True)]
+
+
+def _encode(corpus: Path, tokenizer: Path, threads: int, build: Build, progress: UnitProgress) -> Facts:
+    return encode_slot(corpus, tokenizer, build.out, threads, progress)

@@ -1,0 +1,103 @@
+"""The stages that judge a model: its score on the whole validation split, and completions of fixed prompts."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.facts import Facts
+from data.manifest import ArtifactRef
+from data.store import Build
+from data.tokenizers.load import load_tokenizer
+from gpt.config import SamplingConfig
+from tasks.process import run_gpt
+from tasks.registry import identity
+from tasks.run import Run
+from tasks.training import Arrays, prompt_ids, trainer_runtime
+from tasks.units import Unit, UnitProgress, run_units
+
+EVALUATION_FILE = "evaluation.json"
+COMPLETIONS_FILE = "completions.json"
+
+
+class EvaluationConfig(BaseModel):
+    """How a model is scored. Each field changes the output, so each belongs to the evaluation's key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resamples: int = Field(1000, ge=1, le=100_000, description="Bootstrap resamples behind each interval.")
+    seed: int = Field(0, ge=0, description="Seed of the resampling.")
+
+
+def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationConfig, name: str) -> ArtifactRef | None:
+    """Loss, perplexity and bits per byte of a model over the whole validation split, in all and by source.
+
+    None, with a note in the report, when the corpus has no validation text.
+    """
+    if not any(run.store.manifest(slot.ref).counts["validation_tokens"] for slot in arrays.slots):
+        run.notes.append("There is no validation text, so the model was not scored: raise split.validation_share.")
+        run.finish("evaluation")
+        return None
+    job = arrays.job(run) | {
+        "model_dir": str(run.store.path(model)),
+        "bootstrap": config.model_dump(),
+        "runtime": trainer_runtime(run.runtime),
+    }
+    for source in job["sources"].values():
+        source["train"] = []
+    inputs = {"model": model.digest, **arrays.inputs()}
+    recipe = config.model_dump(mode="json") | {"sources": arrays.sources}
+    unit = Unit(name, name, identity("evaluation", recipe, inputs), (model, *arrays.refs()), partial(_evaluate, job))
+    return run_units(run, "evaluation", [unit], in_parallel=False)[0]
+
+
+def _evaluate(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
+    _run_job("gpt.evaluate", job, build)
+    result = json.loads((build.out / EVALUATION_FILE).read_text())
+    return Facts(counts={key: value for key, value in result.items() if isinstance(value, int | float)})
+
+
+def sample(
+    run: Run, model: ArtifactRef, tokenizer: ArtifactRef, prompts: Sequence[str], config: SamplingConfig, name: str
+) -> ArtifactRef:
+    """Completions of fixed prompts with fixed seeds by the trained model, as ids and as text."""
+    loaded = load_tokenizer(run.store.path(tokenizer))
+    job = asdict(config) | {
+        "model_dir": str(run.store.path(model)),
+        "prompts": prompt_ids(loaded, prompts),
+        "count": 1,
+        "eot_id": loaded.eot_id,
+        "runtime": trainer_runtime(run.runtime),
+    }
+    recipe = asdict(config) | {"prompts": list(prompts)}
+    unit = Unit(
+        name,
+        name,
+        identity("samples", recipe, {"model": model.digest, "tokenizer": tokenizer.digest}),
+        (model, tokenizer),
+        partial(_sample, job, list(prompts), run.store.path(tokenizer)),
+    )
+    return run_units(run, "samples", [unit], in_parallel=False)[0]
+
+
+def _sample(job: dict[str, Any], prompts: list[str], tokenizer: Path, build: Build, progress: UnitProgress) -> Facts:
+    _run_job("gpt.sample", job, build)
+    path = build.out / COMPLETIONS_FILE
+    decode = load_tokenizer(tokenizer).decode
+    drawn = json.loads(path.read_text())["completions"]
+    texts = [one | {"text": decode(one["ids"]), "prompt_text": prompts[one["prompt"]]} for one in drawn]
+    path.write_text(json.dumps({"completions": texts}, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    return Facts(counts={"completions": len(texts)})
+
+
+def _run_job(module: str, job: dict[str, Any], build: Build) -> None:
+    file = build.keep / "JOB.json"
+    file.write_text(json.dumps(job | {"out": str(build.out)}))
+    try:
+        run_gpt(module, file, build.observed / "log.txt")
+    finally:
+        file.unlink()

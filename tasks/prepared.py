@@ -1,0 +1,57 @@
+"""A corpus ready for training, and the pointer by which a later run finds the newest one of a recipe."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from data.errors import TextmillError
+from data.manifest import ArtifactRef
+from tasks.run import Run
+from tasks.text import Slot
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the corpus stages made: per slot the documents, shards and token arrays; the index; the tokenizer."""
+
+    documents: tuple[Slot, ...]
+    shards: tuple[Slot, ...]
+    index: ArtifactRef
+    tokenizer: ArtifactRef
+    tokens: tuple[Slot, ...]
+
+
+def remember(run: Run, prepared: Prepared) -> None:
+    """Note `prepared` as the newest corpus of this run's recipe."""
+    name = _pointer(run)
+    run.store.refs.swap(name, run.store.refs.read(name).token, asdict(prepared))
+
+
+def newest(run: Run) -> Prepared:
+    """The newest corpus of this run's recipe. Raises TextmillError when there is none, or parts of it are gone."""
+    value = run.store.refs.read(_pointer(run)).value
+    remedy = f"Run the flow `corpus` (or `pipeline`) of recipe {run.recipe_name!r} first."
+    if value is None:
+        raise TextmillError(f"The store {run.store.root} has no corpus of recipe {run.recipe_name!r}. {remedy}")
+    prepared = Prepared(
+        documents=_slots(value["documents"]),
+        shards=_slots(value["shards"]),
+        index=ArtifactRef(**value["index"]),
+        tokenizer=ArtifactRef(**value["tokenizer"]),
+        tokens=_slots(value["tokens"]),
+    )
+    for ref in (prepared.index, prepared.tokenizer, *(slot.ref for slot in prepared.tokens + prepared.shards)):
+        found = run.store.find(ref.stage, [ref.key]).get(ref.key)
+        if found is None or found.digest != ref.digest:
+            raise TextmillError(
+                f"{ref}, part of the newest corpus of {run.recipe_name!r}, is gone or changed. {remedy}"
+            )
+    return prepared
+
+
+def _pointer(run: Run) -> str:
+    return f"prepared/{run.recipe_name}"
+
+
+def _slots(values: Sequence[dict[str, Any]]) -> tuple[Slot, ...]:
+    return tuple(Slot(**(value | {"ref": ArtifactRef(**value["ref"])})) for value in values)

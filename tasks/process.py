@@ -1,0 +1,123 @@
+"""Starting a command of the gpt floor and living with it: progress out of its metrics, cancellation into it.
+
+The child runs in a session of its own, so that a Ctrl-C at the terminal reaches only us, and holds the reading end of a
+pipe: when we die, however we die, the pipe ends and the child saves and leaves. Torch never enters this process.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.errors import TextmillError
+from tasks.progress import watcher
+
+POLL = 0.25  # seconds between two looks at the child
+GRACE = 25.0  # seconds that a child gets to save before it is killed; Prefect's worker gives us 30
+STOPPED = 75  # exit code of a trainer that was asked to stop and has saved
+
+OnRecord = Callable[[dict[str, Any]], None]
+
+
+def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_record: OnRecord | None = None) -> None:
+    """Run `python -m MODULE JOB`, hand every new line of `metrics` (JSON lines) to `on_record`, and wait for its end.
+
+    What the child prints is appended to `log` and told to the watcher. If this thread is interrupted (Ctrl-C, Prefect's
+    cancellation), the child is asked to save and stop, and the interruption goes on. Raises TextmillError with the
+    child's last words when it fails.
+    """
+    argv = [sys.executable, "-m", module, str(job)]
+    reading, writing = os.pipe()
+    try:
+        if module == "gpt.train":
+            argv += ["--watch-fd", str(reading)]
+        with log.open("ab") as output:
+            started_at = output.tell()
+            child = subprocess.Popen(
+                argv, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                pass_fds=(reading,), start_new_session=True,
+            )  # fmt: skip
+        try:
+            _wait(child, log, started_at, metrics, on_record)
+        except BaseException:
+            _stop(child)
+            raise
+    finally:
+        os.close(reading)
+        os.close(writing)
+    if child.returncode:
+        raise TextmillError(_last_words(module, child.returncode, log))
+
+
+def _wait(
+    child: subprocess.Popen[bytes], log: Path, printed: int, metrics: Path | None, on_record: OnRecord | None
+) -> None:
+    said = _Tail(log, printed)
+    measured = _Tail(metrics, metrics.stat().st_size if metrics.exists() else 0) if metrics else None
+    while True:
+        running = child.poll() is None
+        for line in said.lines():
+            watcher().note(line)
+        for line in measured.lines() if measured and on_record else ():
+            on_record(json.loads(line))  # type: ignore[misc]
+        if not running:
+            return
+        time.sleep(POLL)
+
+
+class _Tail:
+    """The whole lines that were added to a file since the last look; follows a file that is cut shorter."""
+
+    def __init__(self, path: Path, position: int) -> None:
+        self.path, self.position = path, position
+
+    def lines(self) -> Iterator[str]:
+        try:
+            with self.path.open("rb") as file:
+                self.position = min(self.position, file.seek(0, os.SEEK_END))
+                file.seek(self.position)
+                added = file.read()
+        except FileNotFoundError:
+            return
+        whole = added[: added.rfind(b"\n") + 1]
+        self.position += len(whole)
+        for line in whole.decode("utf-8", "replace").splitlines():
+            if line.strip():
+                yield line
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Ask the child's process group to save and stop, and kill what has not gone after `GRACE`."""
+    _signal(child, signal.SIGTERM)
+    try:
+        child.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        _signal(child, signal.SIGKILL)
+        child.wait()
+
+
+def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if child.poll() is None:
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            return  # it ended between our look and our signal
+
+
+def _last_words(module: str, code: int, log: Path) -> str:
+    lines: Sequence[str] = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = lines[-1] if lines else "it said nothing"
+    if code == STOPPED:
+        return f"{module} was stopped from outside and has saved: run the same command to go on. ({said})"
+    if code == -signal.SIGKILL:
+        return (
+            f"{module} was killed, as the kernel does when memory runs out: lower training.micro_batch, then run again."
+        )
+    if code < 0:
+        return f"{module} ended by {signal.Signals(-code).name}: run the same command to go on from its checkpoint. ({said})"
+    return said if said.startswith(module) else f"{module} failed with exit code {code}: {said}"

@@ -1,0 +1,80 @@
+"""What a run tells while it works: stages starting, units moving, stages ending. Who listens is settled elsewhere.
+
+`watch_with` puts a listener in place for everything below it in this process; without one, progress goes to the log of
+the Prefect run, sparsely.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+LOG_EVERY = 15.0  # seconds between two progress lines in a log
+
+
+class Watcher(Protocol):
+    """Hears of a run's progress; called from several threads."""
+
+    def started(self, stage: str, units: int) -> None: ...
+
+    def progress(self, stage: str, label: str, done: float, total: float, unit: str, note: str) -> None: ...
+
+    def finished(self, stage: str, reused: int, built: int, seconds: float) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+@dataclass
+class LogWatcher:
+    """Progress as log lines of the run, at most one in `LOG_EVERY` seconds for each unit."""
+
+    last: dict[str, float] = field(default_factory=dict)
+
+    def started(self, stage: str, units: int) -> None:
+        self.note(f"{stage}: {units} to look up")
+
+    def progress(self, stage: str, label: str, done: float, total: float, unit: str, note: str) -> None:
+        now = time.monotonic()
+        key = f"{stage} {label}"
+        if now - self.last.setdefault(key, now) >= LOG_EVERY:
+            self.last[key] = now
+            share = f"{100 * done / total:.0f}%, " if total else ""
+            self.note(f"{key}: {share}{done:,.0f} {unit}{', ' + note if note else ''}")
+
+    def finished(self, stage: str, reused: int, built: int, seconds: float) -> None:
+        self.note(f"{stage}: {reused} of {reused + built} reused, {seconds:.1f} s")
+
+    def note(self, text: str) -> None:
+        run_logger().info(text)
+
+
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watch_with(watcher: Watcher) -> Iterator[None]:
+    """Everything in this context reports to `watcher`."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def watcher() -> Watcher:
+    """Whom to tell, now."""
+    return _watcher.get() or LogWatcher()
+
+
+def run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """The logger of the Prefect run we are in, or an ordinary one outside of any."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("textmill")

@@ -1,0 +1,70 @@
+"""One run of a recipe: which store, what to refresh, where to stop, and what happened so far."""
+
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from data.manifest import ArtifactRef
+from data.store import Store
+from tasks.registry import STAGES, Stage
+from tasks.runtime import Runtime, open_store
+
+
+class GoalReachedError(Exception):
+    """The stage named by `until` is done; ends the flow's body, is no failure."""
+
+
+@dataclass
+class StageRecord:
+    """What a stage did in this run: its artifacts, how many were reused, wall time in seconds."""
+
+    refs: list[ArtifactRef] = field(default_factory=list)
+    reused: int = 0
+    built: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Run:
+    """The context that flows hand to stages. As a context manager it ends quietly when `until` is reached."""
+
+    recipe_name: str
+    runtime: Runtime
+    refresh: frozenset[Stage] = frozenset()
+    until: Stage | None = None
+    records: dict[Stage, StageRecord] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.store: Store = open_store(self.runtime.store)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return isinstance(error, GoalReachedError)
+
+    def record(self, stage: Stage) -> StageRecord:
+        return self.records.setdefault(stage, StageRecord())
+
+    def finish(self, stage: Stage) -> None:
+        """Say that `stage` is done; raises GoalReachedError if it was the last one wanted."""
+        if self.until is not None and STAGES.index(stage) >= STAGES.index(self.until):
+            raise GoalReachedError(stage)
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints: artifacts, cached and seconds by stage, and metrics."""
+        return {
+            "recipe": self.recipe_name,
+            "artifacts": {stage: [str(ref) for ref in record.refs] for stage, record in self.records.items()},
+            "cached": {stage: record.built == 0 for stage, record in self.records.items()},
+            "seconds": {stage: round(record.seconds, 3) for stage, record in self.records.items()},
+            "metrics": self.metrics,
+            "notes": self.notes,
+            "store": str(self.store.root),
+        }

@@ -1,0 +1,58 @@
+"""Settings that change where and how fast a run works, never what it makes: nothing here enters a key."""
+
+import os
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlparse
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.errors import TextmillError
+from data.store import Store
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+class Runtime(BaseModel):
+    """Where and how fast a run works."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str | None = Field(
+        None,
+        description="Folder of the store; unset: the environment's TEXTMILL_STORE, else artifacts/ of the project.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the model is trained; auto takes a GPU if a kernel runs on it, else the CPU."
+    )
+    workers: int | None = Field(None, ge=1, description="Slots worked on at once; unset: one per processor core.")
+    threads: int | None = Field(None, ge=1, description="Processor threads of the trainer; unset: torch's choice.")
+    checkpoint_seconds: float = Field(
+        30.0, ge=0, description="Time between two checkpoints of the trainer, in seconds."
+    )
+    offline: bool = Field(False, description="Never touch the network; say what is missing instead.")
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers or available_cores()
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_store(location: str | None = None) -> Store:
+    """The store at `location`, else at TEXTMILL_STORE, else in the project; relative paths start at the project.
+
+    Raises TextmillError for URLs of a kind that no store can live on.
+    """
+    text = location or os.environ.get("TEXTMILL_STORE") or "artifacts"
+    url = urlparse(text)
+    if url.scheme and url.scheme != "file":
+        raise TextmillError(
+            f"The store {text!r} is a {url.scheme} URL, but stores live on local folders: "
+            "set TEXTMILL_STORE (or runtime.store) to a path or a file:// URL."
+        )
+    path = unquote(url.path) if url.scheme else text
+    return Store(PROJECT_ROOT / Path(path).expanduser())

@@ -1,0 +1,197 @@
+"""The stages between raw slots and the corpus: documents, duplicates, corpus shards, and the index on top.
+
+Each works slot by slot, in the order in which slots were opened, over all sources; that order never changes as a
+corpus grows, so a later slot is compared with earlier ones and never the other way round.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from data.cleaning import CleanConfig
+from data.corpus import TRAIN_FILE, VALIDATION_FILE, SplitConfig, split_slot
+from data.digests import text_digest
+from data.documents import SIGNATURES_FILE, clean_slot
+from data.duplicates import DROPS_FILE, exact_duplicates
+from data.facts import Facts
+from data.manifest import ArtifactRef
+from data.sources.base import SourceConfig
+from data.store import Build
+from tasks.registry import identity
+from tasks.run import Run
+from tasks.units import StageWork, Unit, UnitProgress, run_units, stage_work
+
+INDEX_FILE = "index.json"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot of one source on its way through the stages; `ref` is what the last stage made of it."""
+
+    source: str  # the recipe's name for the source
+    number: int  # of the slot in its source, from 0
+    opened: str  # ISO 8601; orders slots over sources
+    label: str  # e.g. `python-docs 1/1`
+    ref: ArtifactRef
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}-{self.number:04d}"
+
+
+def clean(run: Run, slots: Sequence[Slot], sources: dict[str, SourceConfig], config: CleanConfig) -> list[Slot]:
+    """Documents of every raw slot."""
+    units = []
+    for slot in slots:
+        source = sources[slot.source]
+        recipe = {
+            "cleaning": config.model_dump(mode="json"),
+            "reading": source.reading_identity(),
+            "source": slot.source,
+            "licence": source.licence,
+        }
+        make = partial(_clean, source, run.store.path(slot.ref), config, slot.source)
+        units.append(
+            Unit(slot.name, slot.label, identity("documents", recipe, {"raw": slot.ref.digest}), (slot.ref,), make)
+        )
+    return _with_refs(slots, run_units(run, "documents", units))
+
+
+def _clean(
+    source: SourceConfig, raw: Path, config: CleanConfig, name: str, build: Build, progress: UnitProgress
+) -> Facts:
+    return clean_slot(source.read(raw), build.out, config, name, source.licence, progress)
+
+
+def find_duplicates(run: Run, documents: Sequence[Slot]) -> list[Slot]:
+    """Drop list of every slot, against all slots before it."""
+    units = []
+    chain = ""
+    paths: list[Path] = []
+    for slot in documents:
+        chain = text_digest(chain + run.store.manifest(slot.ref).files[SIGNATURES_FILE].logical)
+        paths.append(run.store.path(slot.ref) / SIGNATURES_FILE)
+        make = partial(_find_duplicates, tuple(paths))
+        units.append(
+            Unit(slot.name, slot.label, identity("duplicates", {"match": "exact"}, {"chain": chain}), (slot.ref,), make)
+        )
+    return _with_refs(documents, run_units(run, "duplicates", units))
+
+
+def _find_duplicates(paths: tuple[Path, ...], build: Build, progress: UnitProgress) -> Facts:
+    return exact_duplicates(paths, build.out, progress)
+
+
+def split(
+    run: Run, documents: Sequence[Slot], drops: Sequence[Slot], config: SplitConfig, name: str
+) -> tuple[list[Slot], ArtifactRef]:
+    """Train and validation shards of every slot, and the index of them all.
+
+    How many validation passages a slot must still contribute, and how many bytes it may, depends on the earlier slots
+    of its source; once both are settled the rest is looked up in bulk.
+    """
+    made: dict[int, ArtifactRef] = {}
+    with stage_work(run, "corpus", len(documents)) as work:
+        by_source: dict[str, list[int]] = defaultdict(list)
+        for at, slot in enumerate(documents):
+            by_source[slot.source].append(at)
+        for positions in by_source.values():
+            passages = bytes_ = 0
+            waiting = list(positions)
+            while waiting:
+                need = max(0, config.min_passages - passages)
+                room = _coarse(config.max_validation_bytes - bytes_, config.max_validation_bytes)
+                batch = waiting[:1] if need or room else waiting
+                units = [_split_unit(run, documents[at], drops[at], config, need, room) for at in batch]
+                refs = work.build(units)
+                for at, ref in zip(batch, refs, strict=True):
+                    made[at] = ref
+                    counts = run.store.manifest(ref).counts
+                    passages += int(counts["validation_passages"])
+                    bytes_ += int(counts["validation_bytes"])
+                waiting = waiting[len(batch) :]
+        slots = _with_refs(documents, [made[at] for at in range(len(documents))])
+        index = _publish_index(run, work, slots, config, name)
+    run.finish("corpus")
+    return slots, index
+
+
+def _coarse(room: int, limit: int) -> int:
+    """`room` rounded down to a tenth of the limit, so that an edited document does not move every later slot's key."""
+    tenth = max(1, limit // 10)
+    return max(0, room) // tenth * tenth
+
+
+def _split_unit(run: Run, slot: Slot, drops: Slot, config: SplitConfig, need: int, room: int) -> Unit:
+    recipe = {"split": config.model_dump(mode="json"), "need": need, "room": room}
+    inputs: dict[str, str | list[str]] = {
+        "documents": slot.ref.digest,
+        "drops": run.store.manifest(drops.ref).files[DROPS_FILE].logical,
+    }
+    make = partial(_split, run.store.path(slot.ref), run.store.path(drops.ref) / DROPS_FILE, config, need, room)
+    return Unit(slot.name, slot.label, identity("corpus", recipe, inputs), (slot.ref, drops.ref), make)
+
+
+def _split(
+    documents: Path, drops: Path, config: SplitConfig, need: int, room: int, build: Build, progress: UnitProgress
+) -> Facts:
+    return split_slot(documents, drops, build.out, config, need, room, progress)
+
+
+def _publish_index(run: Run, work: StageWork, slots: Sequence[Slot], config: SplitConfig, name: str) -> ArtifactRef:
+    """The corpus as one artifact: references to its slots and the sums of what they hold."""
+    entries = [
+        {"source": slot.source, "number": slot.number, "slot": slot.ref.key, "digest": slot.ref.digest}
+        for slot in slots
+    ]
+    recipe = {"index": [[slot.source, slot.number] for slot in slots]}
+    unit = Unit(
+        name,
+        f"index of {name}",
+        identity("corpus", recipe, {"slots": [slot.ref.digest for slot in slots]}),
+        tuple(slot.ref for slot in slots),
+        partial(_write_index, entries, [run.store.manifest(slot.ref).counts for slot in slots],
+                sorted({licence for slot in slots for licence in run.store.manifest(slot.ref).licences})),
+    )  # fmt: skip
+    return work.build([unit])[0]
+
+
+def _write_index(
+    entries: list[dict[str, str | int]],
+    counts: list[dict[str, int | float]],
+    licences: list[str],
+    build: Build,
+    progress: UnitProgress,
+) -> Facts:
+    (build.out / INDEX_FILE).write_text(json.dumps({"slots": entries}, indent=1, sort_keys=True) + "\n")
+    total: dict[str, int | float] = defaultdict(int)
+    for one in counts:
+        for field, number in one.items():
+            total[field] += number
+    return Facts(counts=dict(total), licences=licences)
+
+
+def train_shards(run: Run, corpus: Sequence[Slot]) -> dict[str, list[tuple[Path, str]]]:
+    """{source: [(train shard, logical digest)]} of the slots that have training text."""
+    return _shards(run, corpus, TRAIN_FILE)
+
+
+def validation_shards(run: Run, corpus: Sequence[Slot]) -> dict[str, list[tuple[Path, str]]]:
+    """{source: [(validation shard, logical digest)]} of the slots that have validation text."""
+    return _shards(run, corpus, VALIDATION_FILE)
+
+
+def _shards(run: Run, corpus: Sequence[Slot], file: str) -> dict[str, list[tuple[Path, str]]]:
+    found: dict[str, list[tuple[Path, str]]] = {}
+    for slot in corpus:
+        files = run.store.manifest(slot.ref).files
+        if file in files:
+            found.setdefault(slot.source, []).append((run.store.path(slot.ref) / file, files[file].logical))
+    return found
+
+
+def _with_refs(slots: Sequence[Slot], refs: Sequence[ArtifactRef]) -> list[Slot]:
+    return [replace(slot, ref=ref) for slot, ref in zip(slots, refs, strict=True)]

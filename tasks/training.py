@@ -1,0 +1,178 @@
+"""The model stage: resolve the plan, run one trainer process, publish what it trained.
+
+The trainer works in the build's `keep` folder, so a killed or cancelled run is found again by its key and goes on from
+its last checkpoint, whoever starts it next. Torch stays in that process.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from data.digests import text_digest
+from data.errors import TextmillError
+from data.facts import Facts
+from data.manifest import ArtifactRef, canonical_json
+from data.store import Build
+from data.tokenizers.load import Tokenizer, load_tokenizer
+from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
+from gpt.errors import GPTError
+from gpt.plan import resolve
+from tasks.process import run_gpt
+from tasks.registry import identity
+from tasks.run import Run
+from tasks.runtime import Runtime
+from tasks.text import Slot
+from tasks.units import Unit, UnitProgress, run_units
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What a model is trained and scored on: token slots of weighted sources, and the tokenizer that made them."""
+
+    slots: Sequence[Slot]
+    weights: dict[str, float]  # by source name
+    tokenizer: ArtifactRef
+
+    @property
+    def sources(self) -> list[str]:
+        return sorted({slot.source for slot in self.slots})
+
+    def of(self, source: str) -> list[Slot]:
+        return [slot for slot in self.slots if slot.source == source]
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """The part of an identity that says which arrays are drawn with which weight; source names are only labels."""
+        return [
+            {"weight": self.weights[name], "tokens": [slot.ref.digest for slot in self.of(name)]}
+            for name in self.sources
+        ]
+
+    def inputs(self) -> dict[str, str | list[str]]:
+        return {
+            "tokens": [slot.ref.digest for name in self.sources for slot in self.of(name)],
+            "tokenizer": self.tokenizer.digest,
+        }
+
+    def refs(self) -> tuple[ArtifactRef, ...]:
+        return (*(slot.ref for name in self.sources for slot in self.of(name)), self.tokenizer)
+
+    def job(self, run: Run) -> dict[str, Any]:
+        """The `sources`, `token_bytes` and `eot_id` entries of RUN.json and EVAL.json."""
+        tokenizer = run.store.path(self.tokenizer)
+        sources = {}
+        for name in self.sources:
+            paths = [run.store.path(slot.ref) for slot in self.of(name)]
+            sources[name] = {"weight": self.weights[name]} | {
+                side: [_pair(path, side) for path in paths] for side in SIDES
+            }
+        return {
+            "sources": sources,
+            "token_bytes": str(tokenizer / "token_bytes.npy"),
+            "eot_id": load_tokenizer(tokenizer).eot_id,
+        }
+
+
+SIDES = ("train", "validation")
+
+
+def _pair(folder: Path, side: str) -> dict[str, str]:
+    return {"tokens": str(folder / f"{side}.npy"), "documents": str(folder / f"{side}.documents.npy")}
+
+
+def train(
+    run: Run,
+    arrays: Arrays,
+    model: ModelConfig,
+    training: TrainingConfig,
+    prompts: Sequence[str],
+    sampling: SamplingConfig,
+    name: str,
+) -> ArtifactRef:
+    """Train a model on `arrays`; returns the artifact with its best weights.
+
+    Prompts are completed along the way at steps 0, 1, 3, 10, 30, ... and at the end; they are observed only, so other
+    prompts do not train anew. Raises TextmillError for combinations that cannot work.
+    """
+    manifests = [run.store.manifest(slot.ref) for slot in arrays.slots]
+    tokenizer = load_tokenizer(run.store.path(arrays.tokenizer))
+    total = {
+        key: sum(int(m.counts.get(key, 0)) for m in manifests)
+        for key in ("train_tokens", "validation_tokens", "train_bytes")
+    }
+    try:
+        shape, plan = resolve(
+            model,
+            training,
+            tokenizer.vocab_size,
+            total["train_tokens"],
+            total["validation_tokens"],
+            total["train_bytes"],
+        )
+    except GPTError as error:
+        raise TextmillError(str(error)) from error
+    recipe = {
+        "model": asdict(shape),
+        "training": asdict(plan),
+        "arrays": arrays.recipe(),
+        "eot_id": tokenizer.eot_id,
+    }
+    job = arrays.job(run) | {
+        "model": asdict(shape),
+        "training": asdict(plan),
+        "tokenizer_digest": arrays.tokenizer.digest,
+        "data_digest": text_digest(canonical_json(arrays.recipe())),
+        "sampling": asdict(sampling) | {"prompts": prompt_ids(tokenizer, prompts), "steps": log_steps(plan.steps or 0)},
+        "runtime": trainer_runtime(run.runtime) | {"checkpoint_seconds": run.runtime.checkpoint_seconds},
+    }
+    unit = Unit(name, name, identity("model", recipe, arrays.inputs()), arrays.refs(), partial(_train, job))
+    return run_units(run, "model", [unit], in_parallel=False)[0]
+
+
+def _train(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
+    run_dir = build.keep
+    run_file = run_dir / "RUN.json"
+    run_file.write_text(json.dumps(job | {"run_dir": str(run_dir)}, indent=1, sort_keys=True) + "\n")
+    steps = job["training"]["steps"]
+    heard = {"at": 0.0, "val": ""}
+
+    def on_record(record: dict[str, Any]) -> None:
+        if record["kind"] == "evaluation":
+            heard["val"] = f", validation {record['val_bpb']:.3f} bits per byte" if record.get("val_bpb") else ""
+        elif time.monotonic() - heard["at"] > 0.5 or record["step"] == steps:
+            heard["at"] = time.monotonic()
+            note = f"loss {record['loss']:.3f}, {record['tokens_per_s']:,.0f} tokens/s{heard['val']}"
+            progress(record["step"], steps, "steps", note)
+
+    run_gpt("gpt.train", run_file, run_dir / "train.log", run_dir / "metrics.jsonl", on_record)
+    final = run_dir / "final"
+    for path in final.iterdir():
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, build.out / path.name)
+    for name in ("metrics.jsonl", "samples.jsonl", "train.log", "summary.json"):
+        if (run_dir / name).exists():
+            shutil.copyfile(run_dir / name, build.observed / name)
+    if (run_dir / "tensorboard").is_dir():
+        shutil.copytree(run_dir / "tensorboard", build.observed / "tensorboard")
+    summary = json.loads((run_dir / "summary.json").read_text())
+    counts = {key: value for key, value in summary.items() if isinstance(value, int | float)}
+    return Facts(counts=counts, details={"device": summary.get("device")})
+
+
+def trainer_runtime(runtime: Runtime) -> dict[str, Any]:
+    """The `runtime` entry that every command of the gpt floor takes."""
+    return {"device": runtime.device, "threads": runtime.threads}
+
+
+def prompt_ids(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
+    """Ids of each prompt, which begins a document: `<|endoftext|>` first."""
+    return [[tokenizer.eot_id, *(int(i) for i in tokenizer.encode_ordinary(prompt))] for prompt in prompts]
+
+
+def log_steps(steps: int) -> list[int]:
+    """Steps 0, 1, 3, 10, 30, 100, ... below `steps`, and `steps` itself."""
+    tens = [base * 10**power for power in range(len(str(steps))) for base in (1, 3)]
+    return [0, *(step for step in tens if step < steps), steps]

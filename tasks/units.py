@@ -1,0 +1,140 @@
+"""How every stage runs: look all units up in one call, report the hits as one `Cached` state, build the misses.
+
+A unit is one artifact to be. Stages describe units; nothing here knows what a stage means. Prefect's own cache stays
+off: it would see these wrappers, not what they call, and could not tell whether the data behind a hit still exists.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, State
+from prefect.utilities.annotations import quote
+
+from data.facts import Facts
+from data.manifest import ArtifactRef, Identity
+from data.store import Build, Store
+from tasks.progress import watcher
+from tasks.registry import Stage
+from tasks.run import Run, StageRecord
+
+
+class UnitProgress(Protocol):
+    """A `data.facts.Progress` that also takes a note, e.g. the loss so far."""
+
+    def __call__(self, done: float, total: float, unit: str, note: str = "") -> None: ...
+
+
+Make = Callable[[Build, UnitProgress], Facts]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One artifact to be: what determines it, what it is made from, and how it is made.
+
+    name   display name of the artifact; never part of its key
+    label  what people see, e.g. `python-docs 3/8`
+    """
+
+    name: str
+    label: str
+    identity: Identity
+    inputs: tuple[ArtifactRef, ...]
+    make: Make
+
+
+@task(task_run_name="{stage}: {reused} of {total} reused", cache_policy=NO_CACHE, persist_result=False)
+def report_reused(stage: str, reused: int, total: int) -> State:
+    """Show in the run's page what needed no work."""
+    return Completed(name="Cached", message=f"{reused} of {total} reused")
+
+
+@task(task_run_name="{stage} {label}", cache_policy=NO_CACHE, persist_result=False)
+def build_unit(stage: str, label: str, store: Store, unit: Unit, refresh: bool) -> ArtifactRef:
+    """Build and publish one unit. The stage has looked all units up before: only misses come here."""
+    watch = watcher()
+
+    def progress(done: float, total: float, kind: str, note: str = "") -> None:
+        watch.progress(stage, label, done, total, kind, note)
+
+    def wait(holder: str) -> None:
+        watch.note(f"{stage} {label} is being built by {holder}: waiting for its result")
+
+    ref = store.build(unit.identity, unit.name, lambda out: unit.make(out, progress), unit.inputs, refresh, wait)
+    for note in store.manifest(ref).notes:
+        watch.note(f"{stage} {label}: {note}")
+    return ref
+
+
+@dataclass
+class StageWork:
+    """One stage of one run. `build` may be called several times; the stage is reported once, at its end."""
+
+    run: Run
+    stage: Stage
+    total: int
+    record: StageRecord = field(default_factory=StageRecord)
+
+    def build(self, units: Sequence[Unit], in_parallel: bool = True) -> list[ArtifactRef]:
+        """References of `units`, in their order: looked up in bulk, misses built.
+
+        `in_parallel` submits misses to the task runner, at most `runtime.workers` at once; otherwise they are called
+        one after the other in this thread, which is what lets a cancelled run reach the work (Prefect tells only the
+        main thread).
+        """
+        refresh = self.stage in self.run.refresh
+        store = self.run.store
+        hits = {} if refresh else store.find(self.stage, [unit.identity.key for unit in units])
+        misses = [unit for unit in units if unit.identity.key not in hits]
+        if in_parallel and len(misses) > 1:
+            built = _submit_all(self.stage, misses, store, refresh, self.run.runtime.worker_count)
+        else:
+            built = [build_unit(self.stage, unit.label, quote(store), quote(unit), refresh) for unit in misses]
+        made = {unit.identity.key: ref for unit, ref in zip(misses, built, strict=True)}
+        refs = [hits.get(unit.identity.key) or made[unit.identity.key] for unit in units]
+        self.record.refs += refs
+        self.record.reused += len(hits)
+        self.record.built += len(made)
+        return refs
+
+
+@contextmanager
+def stage_work(run: Run, stage: Stage, total: int = 1) -> Iterator[StageWork]:
+    """Open a stage for `total` units, and report it when its work is done."""
+    watcher().started(stage, total)
+    started = time.perf_counter()
+    work = StageWork(run, stage, total, run.record(stage))
+    yield work
+    record = work.record
+    record.seconds += time.perf_counter() - started
+    if record.reused:
+        report_reused(stage, record.reused, record.reused + record.built, return_state=True)
+    watcher().finished(stage, record.reused, record.built, record.seconds)
+
+
+def run_units(run: Run, stage: Stage, units: Sequence[Unit], in_parallel: bool = True) -> list[ArtifactRef]:
+    """A stage whose units are all known at once; ends the flow's body if the run was to go only so far."""
+    with stage_work(run, stage, len(units)) as work:
+        refs = work.build(units, in_parallel)
+    run.finish(stage)
+    return refs
+
+
+def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, refresh: bool, workers: int) -> list[ArtifactRef]:
+    """Submit every unit, never more than `workers` unfinished at once; the first failure is raised after the rest."""
+    slots = threading.BoundedSemaphore(workers)
+    futures: list[PrefectFuture[ArtifactRef]] = []
+    for unit in units:
+        slots.acquire()
+        future = build_unit.submit(stage, unit.label, quote(store), quote(unit), refresh)
+        future.add_done_callback(lambda _: slots.release())
+        futures.append(future)
+    for future in futures:
+        future.wait()
+    return [future.result() for future in futures]

@@ -1,0 +1,161 @@
+"""Our training step on the CPU against a plain eager PyTorch GPT of the same shape.
+
+`python -m tests.benchmarks.training_step [--rounds N]`. Both run in this process, on the same data, in turns; the
+table shows medians over the rounds. The peer below is written the usual way: the same operations (fused attention
+included), torch's AdamW, gradient clipping, random windows of a memory map. Nothing of it is ours.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt.arrays import open_shard
+from gpt.batches import Batches
+from gpt.config import ModelConfig, TrainingConfig
+from gpt.jobs import ShardPaths
+from gpt.learner import Learner
+from gpt.plan import resolve
+
+LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 4, 128, 4, 64, 12
+DOCUMENTS, DOCUMENT_TOKENS = 500, 1000
+
+
+class PlainBlock(nn.Module):
+    """One block of the peer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(WIDTH, bias=False)
+        self.c_attn = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
+        self.c_proj = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.ln_2 = nn.LayerNorm(WIDTH, bias=False)
+        self.fc = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
+        self.proj = nn.Linear(4 * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        q, k, v = self.c_attn(self.ln_1(x)).split(width, dim=2)
+        q = q.view(batch, length, HEADS, width // HEADS).transpose(1, 2)
+        k = k.view(batch, length, HEADS, width // HEADS).transpose(1, 2)
+        v = v.view(batch, length, HEADS, width // HEADS).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.c_proj(y.transpose(1, 2).contiguous().view(batch, length, width))
+        return x + self.proj(F.gelu(self.fc(self.ln_2(x)), approximate="tanh"))
+
+
+class PlainGPT(nn.Module):
+    """The peer: embeddings, blocks, norm, tied head, mean cross-entropy."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(vocab_size, WIDTH)
+        self.wpe = nn.Embedding(CONTEXT, WIDTH)
+        self.blocks = nn.ModuleList(PlainBlock() for _ in range(LAYERS))
+        self.ln_f = nn.LayerNorm(WIDTH, bias=False)
+        self.lm_head = nn.Linear(WIDTH, vocab_size, bias=False)
+        self.lm_head.weight = self.wte.weight
+        self.apply(lambda m: nn.init.normal_(m.weight, 0, 0.02) if isinstance(m, (nn.Linear, nn.Embedding)) else None)
+
+    def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
+        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        logits = self.lm_head(self.ln_f(x))
+        return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1))
+
+
+def plain_step(vocab_size: int, tokens: Path) -> Callable[[], None]:
+    """The peer's training step."""
+    model = PlainGPT(vocab_size)
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    gains = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
+
+    def step() -> None:
+        data = np.load(tokens, mmap_mode="r")
+        starts = torch.randint(len(data) - CONTEXT - 1, (BATCH,)).tolist()
+        x = torch.stack([torch.from_numpy(data[i : i + CONTEXT].astype(np.int64)) for i in starts])
+        y = torch.stack([torch.from_numpy(data[i + 1 : i + 1 + CONTEXT].astype(np.int64)) for i in starts])
+        loss = model(x, y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def our_step(preset: str, vocab_size: int, paths: ShardPaths) -> Callable[[], object]:
+    """The trainer's own update, data, schedule and checks for bad steps included."""
+    shard = open_shard(paths, 0)
+    model, training = resolve(
+        ModelConfig(preset=preset, layers=LAYERS, width=WIDTH, heads=HEADS, context=CONTEXT, dropout=0.0),  # type: ignore[arg-type]
+        TrainingConfig(steps=100_000, batch_size=BATCH, learning_rate=1e-3, weight_decay=0.1),
+        vocab_size,
+        len(shard.tokens),
+    )
+    batches = Batches({"all": [shard]}, {"all": 1.0}, CONTEXT, BATCH, vocab_size, training.seed)
+    return Learner(model, training, batches, torch.device("cpu")).update
+
+
+def made_up_tokens(folder: Path, vocab_size: int) -> ShardPaths:
+    """Random documents that begin with id 0."""
+    tokens = np.random.default_rng(0).integers(1, vocab_size, DOCUMENTS * DOCUMENT_TOKENS).astype(np.uint16)
+    tokens[::DOCUMENT_TOKENS] = 0
+    paths = ShardPaths(folder / f"{vocab_size}.npy", folder / f"{vocab_size}.documents.npy")
+    np.save(paths.tokens, tokens)
+    np.save(paths.documents, np.arange(DOCUMENTS + 1, dtype=np.int64) * DOCUMENT_TOKENS)
+    return paths
+
+
+def medians(steps: dict[str, Callable[[], object]], rounds: int, steps_per_round: int) -> dict[str, float]:
+    """Milliseconds per step of each, the median over rounds in which they take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds + 1):  # the first round warms up
+        for name, step in list(steps.items())[:: 1 if turn % 2 else -1]:
+            begin = time.perf_counter()
+            for _ in range(steps_per_round):
+                step()
+            if turn:
+                seconds[name].append((time.perf_counter() - begin) / steps_per_round)
+    return {name: 1000 * statistics.median(times) for name, times in seconds.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=20, help="steps per round")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    print(
+        f"Training step, CPU, {torch.get_num_threads()} threads, torch {torch.__version__}: {LAYERS} layers x {WIDTH}, "
+        f"context {CONTEXT}, batch {BATCH}; medians of {arguments.rounds} rounds of {arguments.steps} steps"
+    )
+    print(f"{'vocabulary':>10}  {'step':<28}{'ms':>8}{'tokens/s':>12}{'plain / ours':>14}")
+    with tempfile.TemporaryDirectory() as folder:
+        for vocab_size in (64, 2048):
+            paths = made_up_tokens(Path(folder), vocab_size)
+            steps: dict[str, Callable[[], object]] = {
+                "plain PyTorch GPT": plain_step(vocab_size, paths.tokens),
+                "ours, gpt2": our_step("gpt2", vocab_size, paths),
+                "ours, modern": our_step("modern", vocab_size, paths),
+            }
+            times = medians(steps, arguments.rounds, arguments.steps)
+            plain = times["plain PyTorch GPT"]
+            for name, time_ms in times.items():
+                speed = BATCH * CONTEXT / time_ms * 1000
+                print(f"{vocab_size:>10}  {name:<28}{time_ms:>8.2f}{speed:>12,.0f}{plain / time_ms:>14.2f}")
+
+
+if __name__ == "__main__":
+    main()
