@@ -45,15 +45,20 @@ class _ColumnDigest:
     """
 
     def __init__(self, kind: pa.DataType) -> None:
+        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not (is_list or is_text or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise TypeError(f"No digest is defined for columns of {kind}: write numbers, text or lists of them.")
         self.validity, self.lengths, self.values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-        self.items = _ColumnDigest(kind.value_type) if pa.types.is_list(kind) or pa.types.is_large_list(kind) else None
+        self.items = _ColumnDigest(kind.value_type) if is_list else None
+        self.is_text = is_text
 
     def update(self, column: pa.Array) -> None:
         self.validity.update(_plain(pc.cast(pc.is_valid(column), pa.uint8())))
         if self.items is not None:
             self.lengths.update(_plain(pc.cast(pc.fill_null(pc.list_value_length(column), 0), pa.int64())))
             self.items.update(column.flatten())
-        elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        elif self.is_text:
             binary = pc.fill_null(column, "").cast(pa.large_binary())
             self.lengths.update(_plain(pc.cast(pc.binary_length(binary), pa.int64())))
             self.values.update(_string_bytes(binary))
@@ -80,7 +85,10 @@ def _string_bytes(column: pa.LargeBinaryArray) -> memoryview | bytes:
 
 
 def _parquet_digest(path: Path) -> str:
-    """Digest of a Parquet file's schema and values; memory is bounded by one row group."""
+    """Digest of a Parquet file's schema and values; memory is bounded by one row group.
+
+    Raises TypeError for columns that are not numbers, text or lists of them.
+    """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         schema = file.schema_arrow.remove_metadata()
         columns = [_ColumnDigest(field.type) for field in schema]
@@ -89,7 +97,7 @@ def _parquet_digest(path: Path) -> str:
             rows += batch.num_rows
             for digest, column in zip(columns, batch.columns, strict=True):
                 digest.update(column)
-    whole = hashlib.sha256(f"{[(field.name, str(field.type)) for field in schema]} {rows}".encode())
+    whole = hashlib.sha256(f"{[(field.name, str(field.type), field.nullable) for field in schema]} {rows}".encode())
     for digest in columns:
         whole.update(digest.digest())
     return whole.hexdigest()

@@ -16,7 +16,7 @@ from data.errors import TextmillError
 from data.facts import Facts, Progress, no_progress
 from data.shards import MATCHES, ShardWriter
 
-DROPS = "drops.npy"
+DROPS_FILE = "drops.npy"
 MATCHES_FILE = "matches.parquet"
 _CHUNK = 1 << 20  # rows of an earlier slot compared at once
 
@@ -53,7 +53,7 @@ def exact_duplicates(signature_paths: Sequence[Path], out: Path, progress: Progr
         progress(slot + 1, len(earlier_paths), "slots")
     matched_earlier = match_slot[group] < len(earlier_paths)
     drops = np.flatnonzero(matched_earlier | (first_rows[group] != np.arange(len(own))))
-    np.save(out / DROPS, drops.astype(np.int64), allow_pickle=False)
+    np.save(out / DROPS_FILE, drops.astype(np.int64), allow_pickle=False)
     matched = group[drops]
     with ShardWriter(out / MATCHES_FILE, MATCHES) as writer:
         writer.write(pa.table([drops, match_slot[matched], match_row[matched]], schema=MATCHES))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,13 +32,33 @@ def storage_errors(root: Path) -> Iterator[None]:
     """Turn the errors of a full, read-only, over-quota or unwritable disk into a StorageError that names the place."""
     try:
         yield
-    except StorageError:
+    except TextmillError:
         raise
-    except OSError as error:
-        if error.errno not in _REMEDIES:
+    except Exception as error:
+        number = _errno_of(error)
+        if number not in _REMEDIES:
             raise
-        where = error.filename if error.filename is not None else root
-        raise StorageError(f"Cannot use {where} (store {root}): {_REMEDIES[error.errno]}.") from error
+        where = getattr(error, "filename", None) or root
+        raise StorageError(f"Cannot use {where} (store {root}): {_REMEDIES[number]}.") from error
+
+
+def _errno_of(error: Exception) -> int | None:
+    """The system's number for what went wrong, also where a library only says it in words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if in_words := re.search(r"\(os error (\d+)\)", str(error)):  # libraries written in Rust
+        return int(in_words[1])
+    if isinstance(error, OSError) and "requested and" in str(error):  # numpy, when a write took only a part
+        return errno.ENOSPC
+    return None
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it as far as they are missing; their entries survive a power cut."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

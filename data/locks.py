@@ -51,8 +51,6 @@ def _try(path: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
             return descriptor
     except (BlockingIOError, FileNotFoundError):
         pass  # held by somebody, or removed between our open and our lock: try again later
@@ -66,6 +64,8 @@ def _try(path: Path) -> int | None:
 @contextmanager
 def _held(path: Path, descriptor: int) -> Iterator[None]:
     try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield
     finally:
         path.unlink(missing_ok=True)  # while still holding it: whoever waits on this file sees that it is gone

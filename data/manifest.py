@@ -76,6 +76,7 @@ class FileEntry:
 class Manifest:
     """`manifest.json`: written last, so its presence is the artifact.
 
+    On disk it also carries `sha256`, a digest of its own content, so that no bit of it changes unseen.
     `recipe` is the identity as it was hashed, `inputs` the references behind its digests, `files` every file but the
     manifest itself. `counts`, `licences`, `notes` and `details` are observations; no key depends on them.
     """
@@ -99,7 +100,9 @@ class Manifest:
         return ArtifactRef(self.recipe.stage, self.name, self.key, self.payload_digest)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        content = json.loads(json.dumps(asdict(self), allow_nan=False))  # keys and tuples as a reader will see them
+        content["sha256"] = _content_digest(content)
+        return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "Manifest":
@@ -111,6 +114,9 @@ class Manifest:
                     f"{where} has manifest format {raw.get('format')}, this version reads {FORMAT}: "
                     "use the version of Textmill that wrote it, or delete that folder to have it built again."
                 )
+            recorded = raw.pop("sha256", "missing")
+            if recorded != (found := _content_digest(raw)):
+                raise ValueError(f"its sha256 is {recorded[:12]}, its content gives {found[:12]}")
             raw["recipe"] = Identity(**raw["recipe"])
             raw["files"] = {path: FileEntry(**entry) for path, entry in raw["files"].items()}
             return cls(**raw)
@@ -118,6 +124,10 @@ class Manifest:
             raise TextmillError(
                 f"{where} is damaged ({error}). Delete that folder: the next run builds it again."
             ) from error
+
+
+def _content_digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
 def differences(one: Any, other: Any, at: str = "") -> list[tuple[str, Any, Any]]:

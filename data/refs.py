@@ -6,13 +6,14 @@ both read the old value exactly one succeeds and the other is told. Everything e
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.digests import text_digest
 from data.errors import TextmillError
-from data.files import write_durably
+from data.files import make_folder, storage_errors, write_durably
 from data.locks import owner_lock
 from data.manifest import canonical_json, safe_name
 
@@ -27,18 +28,31 @@ class Snapshot:
     token: str | None
 
 
+class RefMovedError(TextmillError):
+    """Somebody else moved the pointer between our reading and our writing."""
+
+
 class Refs:
-    """Named JSON values below `root`, e.g. `ledgers/6f1c...`; names are sanitised part by part."""
+    """Named JSON values below `root`, e.g. `ledgers/6f1c...`; each part of a name becomes one harmless folder name.
+
+    Every method raises StorageError when the disk refuses.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def read(self, name: str) -> Snapshot:
         """The value of `name` now. Raises TextmillError when what is there cannot be read."""
-        folder = self._folder(name)
+        return self._read(self._folder(name))
+
+    def _read(self, folder: Path) -> Snapshot:
         try:
-            token = (folder / "current").read_text().strip()
-            return Snapshot(json.loads((folder / f"{token}.json").read_text()), token)
+            with storage_errors(self.root):
+                token = (folder / "current").read_text(encoding="utf-8").strip()
+                text = (folder / f"{token}.json").read_text(encoding="utf-8")
+            if (found := _token(text)) != token:
+                raise TextmillError(self._damaged(folder, f"its snapshot {token} has the content of {found}"))
+            return Snapshot(json.loads(text), token)
         except FileNotFoundError:
             if (folder / "current").exists():
                 raise TextmillError(self._damaged(folder, "its snapshot is missing")) from None
@@ -49,23 +63,38 @@ class Refs:
     def swap(self, name: str, seen: str | None, value: Any) -> str:
         """Put `value` in place of the value read with token `seen`; returns the new token.
 
-        Raises TextmillError when somebody else moved the pointer since then: read again and decide anew.
+        Raises RefMovedError when somebody else moved the pointer since then: read again and decide anew.
         """
         folder = self._folder(name)
-        folder.mkdir(parents=True, exist_ok=True)
         text = canonical_json(value)
-        token = text_digest(text)[:32]
+        token = _token(text)
+        with storage_errors(self.root):
+            make_folder(folder)
+            self._swap_locked(folder, seen, token, text)
+        return token
+
+    def _swap_locked(self, folder: Path, seen: str | None, token: str, text: str) -> None:
         with owner_lock(folder / "lock"):
-            now = self.read(name).token
+            now = self._read(folder).token
             if now != seen:
-                raise TextmillError(
+                raise RefMovedError(
                     f"{folder} was changed by another run meanwhile (expected {seen}, found {now}): run it again."
                 )
             if token != now:
                 write_durably(folder / f"{token}.json", text)
                 write_durably(folder / "current", token + "\n")
                 self._forget_old(folder, token)
-        return token
+
+    def update(self, name: str, change: Callable[[Any], Any]) -> Any:
+        """Replace the value of `name` by `change(value)`, computed anew as often as others come between; returns it."""
+        while True:
+            seen = self.read(name)
+            value = change(seen.value)
+            try:
+                self.swap(name, seen.token, value)
+                return value
+            except RefMovedError:
+                continue
 
     def names(self, prefix: str) -> list[str]:
         """The names of all values below `prefix`, sorted."""
@@ -73,13 +102,24 @@ class Refs:
         return sorted(f"{prefix}/{path.parent.relative_to(base)}" for path in base.glob("**/current"))
 
     def _folder(self, name: str) -> Path:
-        return self.root.joinpath(*(safe_name(part) for part in name.split("/")))
+        return self.root.joinpath(*(_folder_name(part) for part in name.split("/")))
 
     def _damaged(self, folder: Path, why: str) -> str:
         return f"{folder} is damaged: {why}. Delete that folder: the next run starts this state anew."
 
     def _forget_old(self, folder: Path, current: str) -> None:
         old = sorted(folder.glob("*.json"), key=os.path.getmtime, reverse=True)[KEPT_SNAPSHOTS:]
-        for path in old:
+        halves = folder.glob(".*")  # of writers that were killed; the lock is ours, so nobody is writing now
+        for path in (*old, *halves):
             if path.stem != current:
                 path.unlink(missing_ok=True)
+
+
+def _token(text: str) -> str:
+    return text_digest(text)[:32]
+
+
+def _folder_name(part: str) -> str:
+    """A harmless folder name, and another one for every other part: what sanitising loses is made up by a digest."""
+    plain = safe_name(part)
+    return plain if plain == part else f"{plain[:40]}-{text_digest(part)[:16]}"

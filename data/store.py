@@ -24,7 +24,7 @@ from pathlib import Path
 from data.digests import file_digest, logical_digest, payload_digest
 from data.errors import TextmillError
 from data.facts import Facts
-from data.files import storage_errors, sync_file, sync_folder, write_durably
+from data.files import make_folder, storage_errors, sync_file, sync_folder, write_durably
 from data.locks import owner_lock, owner_lock_if_free
 from data.manifest import KEY_LENGTH, ArtifactRef, FileEntry, Identity, Manifest, safe_name
 from data.refs import Refs
@@ -33,6 +33,7 @@ from data.verification import MANIFEST, OBSERVED, Damage, first_missing, payload
 log = logging.getLogger(__name__)
 
 _RESERVED = {"work", "refs"}  # folders of the root that hold no artifacts
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ class Build:
 
 
 class Store:
-    """Artifacts below one local folder. Every method may be called from several threads and processes at once."""
+    """Artifacts below one local folder. Every method may be called from several threads and processes at once.
+
+    Every method raises StorageError when the disk refuses.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -94,11 +98,9 @@ class Store:
 
     def stages(self) -> list[str]:
         """Names of the stages that have artifacts, sorted."""
-        if not self.root.is_dir():
-            return []
-        return sorted(
-            p.name for p in self.root.iterdir() if p.is_dir() and p.name not in _RESERVED and p.name[0] != "."
-        )
+        with storage_errors(self.root):
+            folders = [p.name for p in self.root.iterdir() if p.is_dir()] if self.root.is_dir() else []
+        return sorted(name for name in folders if name not in _RESERVED and not name.startswith("."))
 
     def manifests(self, stage: str | None = None) -> Iterator[Manifest]:
         """Manifests of all artifacts (of one stage), oldest first within a stage; damaged ones are logged, left out."""
@@ -144,12 +146,12 @@ class Store:
 
         Somebody else building the same key is waited for and their result adopted (`on_wait` is told who it is).
         With `refresh` an existing artifact is built again; it is replaced only if the payload came out different.
-        Raises StorageError when the disk refuses; whatever `make` raises leaves no trace but its `keep` folder.
+        Whatever `make` raises leaves no trace but its `keep` folder.
         """
         with storage_errors(self.root):
             work = self.root / "work" / f"{safe_name(identity.stage)}-{identity.key}"
-            work.parent.mkdir(parents=True, exist_ok=True)
-            with owner_lock(work.with_suffix(".lock"), on_wait):
+            make_folder(work.parent)
+            with owner_lock(_lock_of(work), on_wait):
                 if not refresh and (hit := self.find(identity.stage, [identity.key]).get(identity.key)):
                     return hit
                 ref = self._make_and_publish(identity, name, make, inputs, work)
@@ -160,13 +162,13 @@ class Store:
         """Throw away what killed builds left and nobody can continue; returns the names. Work that can go on stays."""
         swept = []
         base = self.root / "work"
-        for work in sorted(base.iterdir()) if base.is_dir() else []:
-            if work.suffix == ".lock" or not work.is_dir():
-                continue
-            with owner_lock_if_free(work.with_suffix(".lock")) as free:
-                if free and (self._is_published(work.name) or not _has_files(work / "keep")):
-                    shutil.rmtree(work, ignore_errors=True)
-                    swept.append(work.name)
+        with storage_errors(self.root):
+            names = {path.name.removesuffix(_LOCK) for path in base.iterdir()} if base.is_dir() else set()
+            for work in (base / name for name in sorted(names)):
+                with owner_lock_if_free(_lock_of(work)) as free:  # which also removes a lock that outlived its folder
+                    if free and work.is_dir() and (self._is_published(work.name) or not _has_files(work / "keep")):
+                        shutil.rmtree(work, ignore_errors=True)
+                        swept.append(work.name)
         return swept
 
     def _make_and_publish(
@@ -182,34 +184,33 @@ class Store:
             seconds = round(time.perf_counter() - started, 3)
             (build.observed / "build.json").write_text(json.dumps({"seconds": seconds}) + "\n")
             manifest = _describe(identity, safe_name(name), facts, [str(ref) for ref in inputs], build.out)
-            self._publish(build.out, manifest)
+            return self._publish(build.out, manifest)
         except BaseException:
             shutil.rmtree(build.out, ignore_errors=True)
             if not _has_files(build.keep):
                 shutil.rmtree(work, ignore_errors=True)
             raise  # cleaning up is not handling: the caller must still see the failure
-        return manifest.ref
 
-    def _publish(self, out: Path, manifest: Manifest) -> None:
+    def _publish(self, out: Path, manifest: Manifest) -> ArtifactRef:
+        """Give `out` its place in the store; returns the reference of what then lies there."""
         for path in manifest.files:
             sync_file(out / path)
         for folder, _, _ in os.walk(out):
             sync_folder(Path(folder))
         write_durably(out / MANIFEST, manifest.to_json())
         stage = self.root / safe_name(manifest.recipe.stage)
-        stage.mkdir(parents=True, exist_ok=True)
+        make_folder(stage)
+        final = stage / f"{manifest.name}-{manifest.key}"
         existing = self._folders(manifest.recipe.stage).get(manifest.key)
-        if existing is not None:
-            if self._is_whole_and_equal(existing, manifest):
-                shutil.rmtree(out)
-                return
-            aside = self.root / "work" / f"replaced-{uuid.uuid4().hex[:8]}"
-            os.rename(existing, aside)  # the same key with another payload, or damaged: the new one takes its place
-            os.rename(out, stage / f"{manifest.name}-{manifest.key}")
-            shutil.rmtree(aside, ignore_errors=True)
+        if existing is None:
+            os.rename(out, final)
+        elif self._is_whole_and_equal(existing, manifest):
+            shutil.rmtree(out)
+            return self._read_manifest(existing).ref
         else:
-            os.rename(out, stage / f"{manifest.name}-{manifest.key}")
+            _replace(existing, out, final, self.root / "work" / f"replaced-{uuid.uuid4().hex[:8]}")
         sync_folder(stage)
+        return manifest.ref
 
     # -- verifying -------------------------------------------------------------------------------------------------
 
@@ -223,18 +224,20 @@ class Store:
 
     def _folders(self, stage: str) -> dict[str, Path]:
         """{key: folder} of everything published for a stage."""
+        folder = self.root / safe_name(stage)
         try:
-            entries = list(os.scandir(self.root / safe_name(stage)))
-        except (FileNotFoundError, NotADirectoryError):
+            with storage_errors(self.root):
+                names = os.listdir(folder) if folder.is_dir() else []
+        except FileNotFoundError:
             return {}
-        keyed = ((entry.name.rpartition("-"), entry) for entry in entries)
-        return {key: Path(entry.path) for (name, _, key), entry in keyed if name and len(key) == KEY_LENGTH}
+        keyed = (name.rpartition("-") for name in names)
+        return {key: folder / f"{name}-{key}" for name, _, key in keyed if name and len(key) == KEY_LENGTH}
 
     def _read_manifest(self, folder: Path) -> Manifest:
         path = folder / MANIFEST
         try:
             return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
-        except (FileNotFoundError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise TextmillError(
                 f"{path} cannot be read ({error}). Delete that folder: the next run builds it again."
             ) from error
@@ -249,6 +252,21 @@ class Store:
         except TextmillError:
             return False
         return existing.payload_digest == manifest.payload_digest and not any(verify_folder(folder))
+
+
+def _lock_of(work: Path) -> Path:
+    return work.with_name(work.name + _LOCK)
+
+
+def _replace(existing: Path, out: Path, final: Path, aside: Path) -> None:
+    """Put `out` at `final` in place of `existing`, which has the same key and other bytes, or is damaged."""
+    os.rename(existing, aside)
+    try:
+        os.rename(out, final)
+    except BaseException:
+        os.rename(aside, existing)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _describe(identity: Identity, name: str, facts: Facts, inputs: list[str], out: Path) -> Manifest:

@@ -89,7 +89,13 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
         return ", ".join(f"`{one}`" for one in resolved["enum"])
     if "properties" in resolved:
         return "group"
-    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true, false", "object": "mapping"}
+    names = {
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "boolean": "true, false",
+        "object": "mapping",
+    }
     if resolved.get("type") == "array":
         return f"list of {_type(resolved['items'], schema)}"
     limits = [f"{sign} {resolved[word]:g}" for word, sign in _LIMITS if word in resolved]

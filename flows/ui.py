@@ -24,7 +24,9 @@ GRACE = 20.0  # seconds for worker and server to leave before they are killed
 
 def ui(
     port: Annotated[int, typer.Option(help="Port of server and pages.")] = 4200,
-    host: Annotated[str, typer.Option(help="Address to listen on; anything but loopback is open to others.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anything but loopback is open to others.")
+    ] = "127.0.0.1",
 ) -> None:
     """Start server, worker and deployments; Ctrl-C stops them all."""
     if not 1 <= port <= 65535:
@@ -56,7 +58,9 @@ def ui(
         print(_welcome(address), flush=True)
         _wait_for_any(server, worker)
     except subprocess.CalledProcessError as error:
-        raise TextmillError(f"`{' '.join(error.cmd[1:])}` failed with exit code {error.returncode}; see above.") from None
+        raise TextmillError(
+            f"`{' '.join(error.cmd[1:])}` failed with exit code {error.returncode}; see above."
+        ) from None
     except KeyboardInterrupt:
         print("\nStopping worker and server...", flush=True)
     finally:

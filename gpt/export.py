@@ -25,7 +25,6 @@ def publish_result(job: RunJob, best: dict[str, torch.Tensor], checkpoint: Check
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "state").mkdir(parents=True)
     save_model(partial, job.model, best)
-    shutil.copyfile(job.run_dir / "samples.jsonl", partial / "samples.jsonl")
     write_state(partial / "state", checkpoint, job.identity())
     summary = summary | {"train_loss": final_train_loss(job)}
     replace_text(job.run_dir / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")

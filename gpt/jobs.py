@@ -90,8 +90,6 @@ class RunJob:
             "model": dataclasses.asdict(self.model),
             "training": dataclasses.asdict(self.training),
             "weights": [source.weight for source in self.sources.values()],
-            "sampling": {**dataclasses.asdict(self.sampling), "prompts": [list(p) for p in self.sampling.prompts],
-                         "steps": list(self.sampling.steps)},
             "eot_id": self.eot_id,
             "tokenizer_digest": self.tokenizer_digest,
             "data_digest": self.data_digest,

@@ -91,16 +91,15 @@ class Attention(nn.Module):
         self.qk_gain = nn.Parameter(torch.full((2, self.head_width), 1.2)) if rotary else None
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor] | None, cached: "CachedStep | None" = None) -> Tensor:
-        """x (rows, n, width); tables (rows or none, n, 1, 1, head width); returns (rows, n, width)."""
+        """x (rows, n, width); tables (n, head width), or (rows, 1, n, head width); returns (rows, n, width)."""
         rows, length, width = x.shape
-        qkv = self.qkv(x).view(rows, length, 3, self.heads, self.head_width)
+        qkv = self.qkv(x).view(rows, length, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
         if self.qk_gain is not None and tables is not None:
-            qk = F.rms_norm(qkv[:, :, :2], (self.head_width,), None, EPSILON) * self.qk_gain[:, None]
-            query, key = rotate(qk, *tables).to(qkv.dtype).unbind(2)
-            value = qkv[:, :, 2]
+            normed = F.rms_norm(qkv[:2].contiguous(), (self.head_width,), None, EPSILON)
+            query, key = rotate(normed * self.qk_gain[:, None, None, None], *tables).to(qkv.dtype)
+            value = qkv[2]
         else:
-            query, key, value = qkv.unbind(2)
-        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+            query, key, value = qkv
         if cached is None:
             mixed = causal_attention(query, key, value)
         else:

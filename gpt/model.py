@@ -111,7 +111,7 @@ class GPT(nn.Module):
         """The normed residual stream: ids (rows, n) int64, n at most the context -> (rows, n, width)."""
         length = ids.shape[1]
         x = self._embed(ids, None)
-        tables = (self.cosines[:length, None, None], self.sines[:length, None, None]) if self.modern else None
+        tables = (self.cosines[:length], self.sines[:length]) if self.modern else None
         for block in self.blocks:
             x = block(x, tables)
         return self.final_norm(x)
@@ -136,7 +136,7 @@ class GPT(nn.Module):
         """
         x = self._embed(ids, positions)
         mask = (torch.arange(length, device=ids.device) <= positions[..., None])[:, None]  # (rows, 1, n, length)
-        tables = (self.cosines[positions, None, None], self.sines[positions, None, None]) if self.modern else None
+        tables = (self.cosines[positions][:, None], self.sines[positions][:, None]) if self.modern else None
         for block, layer in zip(self.blocks, cache.layers, strict=True):
             x = block(x, tables, CachedStep(layer, positions, length, mask))
         return self.final_norm(x)

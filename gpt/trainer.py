@@ -184,8 +184,8 @@ class Trainer:
         if learner.rate_scale < 1:
             raise GPTError(
                 f"Loss or gradient was not finite in {BAD_STEPS} steps in a row up to step {bad_step}, again after "
-                f"going back and halving the learning rate to {rate / 2:g}: lower training.learning_rate (now {rate:g}), or "
-                f"look at the data of that step."
+                f"going back and halving the learning rate to {rate / 2:g}: lower training.learning_rate, now "
+                f"{rate:g}, or look at the data of that step."
             )
         skipped, spent = int(learner.optimizer.skipped.item()), self.clock.observed()
         checkpoint = self.store.load(self.say)

@@ -23,8 +23,7 @@ class Prepared:
 
 def remember(run: Run, prepared: Prepared) -> None:
     """Note `prepared` as the newest corpus of this run's recipe."""
-    name = _pointer(run)
-    run.store.refs.swap(name, run.store.refs.read(name).token, asdict(prepared))
+    run.store.refs.update(_pointer(run), lambda _: asdict(prepared))
 
 
 def newest(run: Run) -> Prepared:

@@ -1,17 +1,18 @@
 """The raw stage: look at every source, let the ledger assign items to slots, fetch the slots that changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.utilities.annotations import quote
 
 from data.digests import text_digest
 from data.facts import Facts
-from data.ledger import assign
+from data.ledger import Changes, LedgerSlot, assign
 from data.manifest import ArtifactRef, canonical_json
 from data.sources.base import SlotItem, SourceConfig, slot_identity
 from data.store import Build, Store
@@ -20,14 +21,14 @@ from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT
 from tasks.text import Slot
-from tasks.units import Unit, UnitProgress, run_units
+from tasks.units import Unit, UnitProgress, as_it_is, run_units
 
-_NO_REF = ArtifactRef("raw", "", "", "")  # of a slot that is not fetched yet
+_NOT_FETCHED = ArtifactRef("raw", "", "", "")
 
 
 @dataclass(frozen=True)
 class SlotPlan:
-    """A slot as the ledger has it: what it holds, before anything is fetched."""
+    """A slot as the ledger has it, before anything is fetched; `slot.ref` is of what it held before, if anything."""
 
     slot: Slot
     items: tuple[SlotItem, ...]
@@ -38,46 +39,71 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
     opened = datetime.now(UTC).isoformat(timespec="microseconds")
     planned: list[SlotPlan] = []
     for name, source in sources.items():
-        slots, notes = look(name, quote(source), quote(run.store), opened)
-        planned += slots
+        plans, notes = look(name, as_it_is(source), as_it_is(run.store), opened)
+        planned += plans
         run.notes += notes
     planned.sort(key=lambda plan: (plan.slot.opened, plan.slot.source, plan.slot.number))
-    units = [
-        Unit(
-            plan.slot.name,
-            plan.slot.label,
-            identity("raw", slot_identity(sources[plan.slot.source], plan.items), {}),
-            (),
-            partial(_fetch, sources[plan.slot.source], plan.items),
-        )
-        for plan in planned
-    ]
-    refs = run_units(run, "raw", units)
-    return [
-        Slot(plan.slot.source, plan.slot.number, plan.slot.opened, plan.slot.label, ref)
-        for plan, ref in zip(planned, refs, strict=True)
-    ]
+    refs = run_units(run, "raw", [_unit(run.store, sources[plan.slot.source], plan) for plan in planned])
+    slots = [replace(plan.slot, ref=ref) for plan, ref in zip(planned, refs, strict=True)]
+    for name, source in sources.items():
+        fetched = {str(slot.number): slot.ref.key for slot in slots if slot.source == name}
+        run.store.refs.update(f"fetched/{_source_id(source)}", partial(_replace_by, fetched))
+    return slots
 
 
 @task(task_run_name="look at {name}", cache_policy=NO_CACHE, persist_result=False)
 def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[list[SlotPlan], list[str]]:
     """See what a source has now and bring its ledger up to date; returns its slots and what the report must say."""
-    found = source.look(PROJECT_ROOT)
-    ledger_name = f"ledgers/{text_digest(canonical_json([source.kind, source.location()]))[:32]}"
-    seen = store.refs.read(ledger_name)
-    ledger, slots, changes = assign(seen.value, found, source.slot_bytes, opened)
-    if ledger != seen.value:
-        store.refs.swap(ledger_name, seen.token, ledger)
+    ledger_name, memo_name = f"ledgers/{_source_id(source)}", f"looks/{_source_id(source)}"
+    found = source.look(PROJECT_ROOT, store.refs.read(memo_name).value)
+    where = str(store.refs.root / ledger_name)
+    slots: list[LedgerSlot] = []
+    changes = Changes()
+
+    def bring_up_to_date(ledger: Any) -> Any:
+        nonlocal slots, changes
+        updated, slots, changes = assign(ledger, found, source.slot_bytes, opened, source.mirror, where)
+        return updated
+
+    store.refs.update(ledger_name, bring_up_to_date)
+    store.refs.update(memo_name, partial(_replace_by, found.memo))
     watcher().note(f"{name}: {changes}")
     notes = [f"{name}: {problem}" for problem in found.problems]
     for note in notes:
         watcher().note(note)
-    count = len(slots)
-    return [
-        SlotPlan(Slot(name, plan.number, plan.opened, f"{name} {at}/{count}", _NO_REF), plan.items)
-        for at, plan in enumerate(slots, 1)
-    ], notes
+    before = store.refs.read(f"fetched/{_source_id(source)}").value or {}
+    known = store.find("raw", before.values())
+    plans = [
+        SlotPlan(
+            Slot(name, one.number, one.opened, f"{name} {at}/{len(slots)}", _before(known, before, one.number)),
+            one.items,
+        )
+        for at, one in enumerate(slots, 1)
+    ]
+    return plans, notes
 
 
-def _fetch(source: SourceConfig, items: Sequence[SlotItem], build: Build, progress: UnitProgress) -> Facts:
-    return source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress)
+def _source_id(source: SourceConfig) -> str:
+    """What makes a source the same one, whatever a recipe calls it: hash(kind, location)."""
+    return text_digest(canonical_json([source.kind, source.location()]))[:32]
+
+
+def _replace_by(new: Any, _old: Any) -> Any:
+    return new
+
+
+def _before(known: Mapping[str, ArtifactRef], before: Mapping[str, str], number: int) -> ArtifactRef:
+    return known.get(before.get(str(number), ""), _NOT_FETCHED)
+
+
+def _unit(store: Store, source: SourceConfig, plan: SlotPlan) -> Unit:
+    slot = plan.slot
+    earlier = (store.path(slot.ref),) if slot.ref != _NOT_FETCHED else ()
+    make = partial(_fetch, source, plan.items, earlier)
+    return Unit(slot.name, slot.label, identity("raw", slot_identity(source, plan.items), {}), (), make)
+
+
+def _fetch(
+    source: SourceConfig, items: Sequence[SlotItem], earlier: Sequence[Path], build: Build, progress: UnitProgress
+) -> Facts:
+    return source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, earlier)

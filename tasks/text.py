@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from data.cleaning import CleanConfig
 from data.corpus import TRAIN_FILE, VALIDATION_FILE, SplitConfig, split_slot
@@ -63,7 +64,10 @@ def clean(run: Run, slots: Sequence[Slot], sources: dict[str, SourceConfig], con
 def _clean(
     source: SourceConfig, raw: Path, config: CleanConfig, name: str, build: Build, progress: UnitProgress
 ) -> Facts:
-    return clean_slot(source.read(raw), build.out, config, name, source.licence, progress)
+    notes: list[str] = []
+    facts = clean_slot(source.read(raw, notes.append), build.out, config, name, source.licence, progress)
+    facts.notes += notes
+    return facts
 
 
 def find_duplicates(run: Run, documents: Sequence[Slot]) -> list[Slot]:
@@ -143,7 +147,7 @@ def _split(
 
 def _publish_index(run: Run, work: StageWork, slots: Sequence[Slot], config: SplitConfig, name: str) -> ArtifactRef:
     """The corpus as one artifact: references to its slots and the sums of what they hold."""
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"source": slot.source, "number": slot.number, "slot": slot.ref.key, "digest": slot.ref.digest}
         for slot in slots
     ]
@@ -160,7 +164,7 @@ def _publish_index(run: Run, work: StageWork, slots: Sequence[Slot], config: Spl
 
 
 def _write_index(
-    entries: list[dict[str, str | int]],
+    entries: list[dict[str, Any]],
     counts: list[dict[str, int | float]],
     licences: list[str],
     build: Build,

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from data.facts import Facts
@@ -23,6 +24,9 @@ from data.store import Build, Store
 from tasks.progress import watcher
 from tasks.registry import Stage
 from tasks.run import Run, StageRecord
+
+
+T = TypeVar("T")
 
 
 class UnitProgress(Protocol):
@@ -50,23 +54,25 @@ class Unit:
 
 
 @task(task_run_name="{stage}: {reused} of {total} reused", cache_policy=NO_CACHE, persist_result=False)
-def report_reused(stage: str, reused: int, total: int) -> State:
+def report_reused(stage: str, reused: int, total: int) -> State[None]:
     """Show in the run's page what needed no work."""
     return Completed(name="Cached", message=f"{reused} of {total} reused")
 
 
 @task(task_run_name="{stage} {label}", cache_policy=NO_CACHE, persist_result=False)
-def build_unit(stage: str, label: str, store: Store, unit: Unit, refresh: bool) -> ArtifactRef:
+def build_unit(stage: str, label: str, store: Store, planned: Unit, refresh: bool) -> ArtifactRef:
     """Build and publish one unit. The stage has looked all units up before: only misses come here."""
     watch = watcher()
 
-    def progress(done: float, total: float, kind: str, note: str = "") -> None:
-        watch.progress(stage, label, done, total, kind, note)
+    def progress(done: float, total: float, unit: str, note: str = "") -> None:
+        watch.progress(stage, label, done, total, unit, note)
 
     def wait(holder: str) -> None:
         watch.note(f"{stage} {label} is being built by {holder}: waiting for its result")
 
-    ref = store.build(unit.identity, unit.name, lambda out: unit.make(out, progress), unit.inputs, refresh, wait)
+    ref = store.build(
+        planned.identity, planned.name, lambda build: planned.make(build, progress), planned.inputs, refresh, wait
+    )
     for note in store.manifest(ref).notes:
         watch.note(f"{stage} {label}: {note}")
     return ref
@@ -95,7 +101,7 @@ class StageWork:
         if in_parallel and len(misses) > 1:
             built = _submit_all(self.stage, misses, store, refresh, self.run.runtime.worker_count)
         else:
-            built = [build_unit(self.stage, unit.label, quote(store), quote(unit), refresh) for unit in misses]
+            built = [build_unit(self.stage, unit.label, as_it_is(store), as_it_is(unit), refresh) for unit in misses]
         made = {unit.identity.key: ref for unit, ref in zip(misses, built, strict=True)}
         refs = [hits.get(unit.identity.key) or made[unit.identity.key] for unit in units]
         self.record.refs += refs
@@ -132,9 +138,14 @@ def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, refresh: bool
     futures: list[PrefectFuture[ArtifactRef]] = []
     for unit in units:
         slots.acquire()
-        future = build_unit.submit(stage, unit.label, quote(store), quote(unit), refresh)
+        future = build_unit.submit(stage, unit.label, as_it_is(store), as_it_is(unit), refresh)
         future.add_done_callback(lambda _: slots.release())
         futures.append(future)
     for future in futures:
         future.wait()
     return [future.result() for future in futures]
+
+
+def as_it_is(value: T) -> T:
+    """Hand a value to a task without having Prefect walk through it in search of futures."""
+    return cast(T, quote(value))

@@ -126,7 +126,9 @@ class SourceConfig(BaseModel, ABC):
     weight: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="Share of the training batches, relative to the other sources'."
     )
-    licence: str = Field("unknown", min_length=1, description="Licence of the text, as an SPDX identifier where it has one.")
+    licence: str = Field(
+        "unknown", min_length=1, description="Licence of the text, as an SPDX identifier where it has one."
+    )
     mirror: bool = Field(
         True,
         description="Whether what is gone at the source is dropped here, too; applies where the source's listing is "
@@ -193,13 +195,23 @@ def content_fingerprint(chunks: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
+def item_record(item: SlotItem) -> dict[str, Any]:
+    """An item as JSON: what a line of items.jsonl says of it, its place in content.bin aside."""
+    record: dict[str, Any] = {
+        "native_id": item.native_id,
+        "fingerprint": item.fingerprint,
+        "bytes": item.size,
+        "look": item.look,
+    }
+    extra = {"url": item.url, "created": item.created, "meta": dict(item.meta) or None}
+    return record | {name: value for name, value in extra.items() if value is not None}
+
+
 def slot_identity(source: SourceConfig, items: Iterable[SlotItem]) -> dict[str, Any]:
     """What determines the bytes of a fetched slot: the source's settings, and all that is known of its items.
 
     The items enter as one digest, so that manifests stay small; the slot's items.jsonl lists them.
     """
-    digest = hashlib.sha256()
-    count = 0
-    for count, item in enumerate(items, 1):  # noqa: B007
-        digest.update(json.dumps(item_record(item), sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-    return {**source.identity(), "items": {"count": count, "sha256": digest.hexdigest()}}
+    records = [item_record(item) for item in items]
+    text = json.dumps(records, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {**source.identity(), "items": {"count": len(records), "sha256": hashlib.sha256(text.encode()).hexdigest()}}

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from gpt.arrays import open_shard
 from gpt.batches import Batches
 from gpt.config import ModelConfig, TrainingConfig
-from gpt.jobs import ShardPaths
+from gpt.device import choose_device
+from gpt.jobs import Runtime, ShardPaths
 from gpt.learner import Learner
 from gpt.plan import resolve
 
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="steps per round")
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    choose_device(Runtime(device="cpu"), print)  # the peer, too, gains from its memory settings
     print(
         f"Training step, CPU, {torch.get_num_threads()} threads, torch {torch.__version__}: {LAYERS} layers x {WIDTH}, "
         f"context {CONTEXT}, batch {BATCH}; medians of {arguments.rounds} rounds of {arguments.steps} steps"

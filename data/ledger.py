@@ -1,0 +1,213 @@
+"""The ledger of a source: which item belongs to which slot, and since which look. Pure: the caller keeps it.
+
+Items are assigned in first-seen order, by native id within one look. Only the last slot is open: it is closed when it
+holds `slot_bytes` or when the next item would overfill it, and a closed slot never opens again, even when deletions
+have made it small. What follows:
+
+- An assignment never moves. A changed item keeps its slot and its position, however much it has grown; a deleted one
+  leaves its slot and moves nobody else; one that comes back, or returns under another name, is new.
+- An item as large as a slot or larger has a slot of its own.
+- A slot whose items are all gone stays known, so that numbers do not shift, but is not handed out.
+
+The same looks in the same order give the same ledger, in whatever order each of them listed its items.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from data.errors import TextmillError
+from data.sources.base import Item, Look, SlotItem, SourceError, item_record
+
+FORMAT = 1  # of the ledger's JSON; raised when a reader of the older one would misread it
+
+
+class DamagedLedgerError(TextmillError):
+    """A ledger that is not one, or that contradicts itself."""
+
+
+@dataclass(frozen=True)
+class LedgerSlot:
+    """A slot as it is now.
+
+    number  in its source, from 0; never reused
+    opened  ISO 8601 time of the look that opened it; only orders the slots of several sources
+    items   in first-seen order
+    """
+
+    number: int
+    opened: str
+    items: tuple[SlotItem, ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a look changed: native ids, each tuple sorted.
+
+    new, changed, deleted  as the words say
+    absent                 not listed any more, but kept: the listing is not complete, or the source is not mirrored
+    unchanged              how many
+    """
+
+    new: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    unchanged: int = 0
+
+    def __str__(self) -> str:
+        counts = {name: len(getattr(self, name)) for name in ("new", "changed", "deleted", "absent")}
+        said = [f"{count} {name}" for name, count in counts.items() if count]
+        return ", ".join([*said, f"{self.unchanged} unchanged"]) if said else f"nothing new, {self.unchanged} unchanged"
+
+
+def assign(
+    ledger: Any, look: Look, slot_bytes: int, opened: str, mirror: bool = True, where: str = "the ledger"
+) -> tuple[dict[str, Any], list[LedgerSlot], Changes]:
+    """Bring a ledger up to date with a look.
+
+    ledger      JSON value returned by an earlier call, or None at the first look; not altered
+    slot_bytes  > 0
+    opened      ISO 8601 time for the slots that this look opens
+    mirror      whether items that a complete listing lacks are dropped
+    where       names the ledger in errors
+
+    returns     the new JSON value (equal to the old one when nothing changed), the slots that hold anything, by
+                number, and what changed
+
+    A look's number counts the looks that found something new, this one included. Raises DamagedLedgerError, and
+    SourceError when the look lists an id twice.
+    """
+    state = _State() if ledger is None else _read(ledger, where)
+    listed = _by_id(look.items)
+    known = {native_id for slot in state.slots for native_id in slot.items}
+    new = [item for native_id, item in listed.items() if native_id not in known]
+    gone = known - listed.keys()
+    dropped = gone if look.complete and mirror else set()
+
+    changed = []
+    for slot in state.slots:
+        slot.items = {native_id: item for native_id, item in slot.items.items() if native_id not in dropped}
+        for native_id in slot.items.keys() & listed.keys():
+            old = slot.items[native_id]
+            slot.items[native_id] = _placed(listed[native_id], old.look)
+            if slot.items[native_id] != old:
+                changed.append(native_id)
+    _place(state, new, slot_bytes, opened)
+
+    changes = Changes(
+        new=tuple(item.native_id for item in new),
+        changed=tuple(sorted(changed)),
+        deleted=tuple(sorted(dropped)),
+        absent=tuple(sorted(gone - dropped)),
+        unchanged=len(known) - len(gone) - len(changed),
+    )
+    slots = enumerate(state.slots)
+    held = [LedgerSlot(number, slot.opened, tuple(slot.items.values())) for number, slot in slots if slot.items]
+    return _json(state), held, changes
+
+
+@dataclass
+class _Slot:
+    """A slot while the ledger is brought up to date; items by native id, in first-seen order."""
+
+    opened: str
+    items: dict[str, SlotItem] = field(default_factory=dict)
+
+
+@dataclass
+class _State:
+    """A ledger while it is brought up to date. `open` says whether the last slot takes more."""
+
+    looks: int = 0
+    open: bool = False
+    slots: list[_Slot] = field(default_factory=list)
+
+
+def _by_id(items: Iterable[Item]) -> dict[str, Item]:
+    listed: dict[str, Item] = {}
+    for item in sorted(items, key=lambda item: item.native_id):
+        if item.native_id in listed:
+            raise SourceError(
+                f"The source lists {item.native_id!r} twice; ids must be unique for items to keep their place."
+            )
+        listed[item.native_id] = item
+    return listed
+
+
+def _placed(item: Item, look: int) -> SlotItem:
+    return SlotItem(item.native_id, item.fingerprint, item.size, item.url, item.created, dict(item.meta), look)
+
+
+def _place(state: _State, new: Sequence[Item], slot_bytes: int, opened: str) -> None:
+    """Assign the new items, sorted by native id, to the open slot and to slots opened for them."""
+    if not new:
+        return
+    state.looks += 1
+    held = sum(item.size for item in state.slots[-1].items.values()) if state.open else 0
+    for item in new:
+        if not state.open or held + item.size > slot_bytes or item.size >= slot_bytes:
+            state.slots.append(_Slot(opened))
+            held = 0
+        state.slots[-1].items[item.native_id] = _placed(item, state.looks)
+        held += item.size
+        state.open = held < slot_bytes
+
+
+def _json(state: _State) -> dict[str, Any]:
+    slots = [
+        {"opened": slot.opened, "items": [item_record(item) for item in slot.items.values()]} for slot in state.slots
+    ]
+    return {"format": FORMAT, "looks": state.looks, "open": state.open, "slots": slots}
+
+
+def _read(ledger: Any, where: str) -> _State:
+    """The state behind a ledger's JSON. Raises DamagedLedgerError when it is none, or contradicts itself."""
+    try:
+        if ledger["format"] != FORMAT:
+            raise DamagedLedgerError(
+                f"{where} has format {ledger['format']!r}, this version reads {FORMAT}: use the version of Textmill "
+                "that wrote it."
+            )
+        slots = [
+            _Slot(_text(slot["opened"]), {record["native_id"]: _item(record) for record in slot["items"]})
+            for slot in ledger["slots"]
+        ]
+        state = _State(_number(ledger["looks"]), ledger["open"] is True, slots)
+        recorded = sum(len(slot["items"]) for slot in ledger["slots"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedLedgerError(f"{where} is damaged ({error!r}). {_REMEDY}") from error
+    items = [item for slot in slots for item in slot.items.values()]
+    if len({item.native_id for item in items}) != recorded:
+        raise DamagedLedgerError(f"{where} is damaged (an item has two places). {_REMEDY}")
+    if items and not 1 <= min(item.look for item in items) <= max(item.look for item in items) <= state.looks:
+        raise DamagedLedgerError(f"{where} is damaged (an item of a look after the last, {state.looks}). {_REMEDY}")
+    return state
+
+
+_REMEDY = "Delete it: the next run assigns all items anew, and rebuilds what that changes."
+
+
+def _item(record: dict[str, Any]) -> SlotItem:
+    url, created, meta = record.get("url"), record.get("created"), record.get("meta", {})
+    return SlotItem(
+        native_id=_text(record["native_id"]),
+        fingerprint=_text(record["fingerprint"]),
+        size=_number(record["bytes"]),
+        url=None if url is None else _text(url),
+        created=None if created is None else _text(created),
+        meta=dict(meta),
+        look=_number(record["look"]),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} should be a text")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{value!r} should be a whole number, not negative")
+    return value

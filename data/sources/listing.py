@@ -1,0 +1,139 @@
+r"""Walking a folder: which files are there, under names that survive everything a file system allows.
+
+A name is the path below the folder, with `/` between its parts. Backslashes, control characters and bytes that are no
+UTF-8 are spelt `\xNN`, so that every name is one line of valid text and leads back to its file. Hidden files and
+folders (`.name`) are skipped. A link is followed when it leads out of the folder, and then each folder is entered only
+once; what a link inside the folder points to is read under its own name already. Knows nothing of contents.
+"""
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.sources.base import Problem
+
+
+@dataclass
+class Listing:
+    """What a walk found.
+
+    files     name -> status of each regular file that is wanted
+    problems  what could not be read, and how much was passed over, sorted
+    complete  false when a folder could not be listed, so that files may be there that are not here
+    """
+
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    complete: bool = True
+
+
+def name_of(path: bytes) -> str:
+    """The name of a path below the folder, given as the file system has it."""
+    text = path.decode("utf-8", "surrogateescape")
+    return re.sub("[\x00-\x1f\\\\\x7f-\x9f\u2028\u2029\udc80-\udcff]", _spelt, text)
+
+
+def _spelt(match: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogateescape"))
+
+
+def path_of(name: str) -> bytes:
+    """The path below the folder that `name_of` gave this name."""
+    spelt = re.compile(rb"\\x([0-9a-f]{2})")
+    return spelt.sub(lambda match: bytes([int(match[1], 16)]), name.encode())
+
+
+def list_files(folder: Path, is_wanted: Callable[[str], bool]) -> Listing:
+    """All regular files below `folder` whose name (see above) `is_wanted`.
+
+    Raises OSError when `folder` itself cannot be listed.
+    """
+    walk = _Walk(os.fsencode(folder), is_wanted)
+    walk.enter(b"", os.stat(folder), may_fail=False)
+    walk.sum_up(str(folder))
+    walk.listing.problems.sort(key=lambda problem: (problem.where, problem.what))
+    return walk.listing
+
+
+class _Walk:
+    def __init__(self, root: bytes, is_wanted: Callable[[str], bool]) -> None:
+        self.root = root
+        self.real_root = os.path.realpath(root)
+        self.is_wanted = is_wanted
+        self.listing = Listing()
+        self.entered: set[tuple[int, int]] = set()  # device and inode of folders
+        self.passed_over: Counter[str] = Counter()  # by reason
+        self.unwanted: Counter[str] = Counter()  # by ending
+
+    def enter(self, at: bytes, status: os.stat_result, may_fail: bool = True) -> None:
+        """List the folder `at` (a path below the root) and, in order of names, all below it."""
+        waiting = [(at, status)]
+        while waiting:
+            at, status = waiting.pop()
+            if (status.st_dev, status.st_ino) in self.entered:
+                self.passed_over["links to folders that are read already"] += 1
+                continue
+            self.entered.add((status.st_dev, status.st_ino))
+            try:
+                with os.scandir(os.path.join(self.root, at)) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                if not may_fail and not at:
+                    raise
+                self._problem("unreadable", at, f"the folder cannot be listed: {error.strerror}")
+                self.listing.complete = False
+                continue
+            folders = [self._visit(entry, os.path.join(at, entry.name)) for entry in found]
+            waiting += reversed([folder for folder in folders if folder])
+
+    def _visit(self, entry: os.DirEntry[bytes], at: bytes) -> tuple[bytes, os.stat_result] | None:
+        """Note a file, or return a folder that is to be entered."""
+        if entry.name.startswith(b"."):
+            self.passed_over["hidden files and folders"] += 1
+            return None
+        try:
+            status = entry.stat()
+            if entry.is_symlink() and not self._leads_out(at):
+                return None
+        except OSError as error:
+            if not entry.is_symlink() or self.is_wanted(name_of(at)):
+                why = "a link that leads nowhere" if entry.is_symlink() else str(error.strerror)
+                self._problem("unreadable", at, why)
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            return at, status
+        name = name_of(at)
+        if not self.is_wanted(name):
+            self.unwanted[os.path.splitext(name)[1].lower() or "no ending"] += 1
+        elif not stat.S_ISREG(status.st_mode):
+            self._problem("unreadable", at, "neither a file nor a folder")
+        else:
+            self.listing.files[name] = status
+        return None
+
+    def _leads_out(self, at: bytes) -> bool:
+        """Whether the link `at` leads to something that the walk would not come to anyway, nor to the walk itself."""
+        target = os.path.realpath(os.path.join(self.root, at))
+        if target == self.real_root or target.startswith(os.path.join(self.real_root, b"")):
+            self.passed_over["links to what is inside the folder anyway"] += 1
+            return False
+        if self.real_root.startswith(os.path.join(target, b"")):
+            self._problem("unreadable", at, "a link to a folder that holds this one")
+            return False
+        return True
+
+    def _problem(self, what: str, at: bytes, why: str) -> None:
+        self.listing.problems.append(Problem(what, name_of(at), why))
+
+    def sum_up(self, where: str) -> None:
+        """Name what was passed over, in one line for each reason."""
+        for reason, count in self.passed_over.items():
+            self.listing.problems.append(Problem("skipped", where, f"{count} {reason}"))
+        if self.unwanted:
+            kinds = ", ".join(f"{ending} ({count})" for ending, count in sorted(self.unwanted.items()))
+            why = f"{self.unwanted.total()} files of kinds that are not read: {kinds}"
+            self.listing.problems.append(Problem("ignored", where, why))

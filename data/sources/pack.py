@@ -1,0 +1,155 @@
+"""A fetched slot on disk: `content.bin` holds the items' bytes one after the other, as they came, `items.jsonl` says
+which bytes are whose. Both are written and read as streams; what the bytes mean is the source's matter.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from data.sources.base import SlotItem, SourceError, item_record
+
+ITEMS_FILE = "items.jsonl"
+CONTENT_FILE = "content.bin"
+CHUNK = 1 << 20  # bytes read at a time
+
+
+class ChangedSinceLookError(SourceError):
+    """An item that is not, or no longer, what the look saw."""
+
+
+class DamagedPackError(SourceError):
+    """A fetched slot that cannot be read back."""
+
+
+class PackWriter(AbstractContextManager["PackWriter"]):
+    """Writes a slot item by item into the folder `out`; both files are there even when there is no item."""
+
+    def __init__(self, out: Path) -> None:
+        self._content = (out / CONTENT_FILE).open("wb")
+        self._items = (out / ITEMS_FILE).open("w", encoding="ascii", newline="\n")
+        self.items = 0
+        self.bytes = 0
+
+    def add(self, item: SlotItem, chunks: Iterable[bytes], check: bool = True) -> None:
+        """Append an item's bytes.
+
+        `check` compares them with the item's fingerprint, which then must be a `content_fingerprint`; without it
+        (upstream's own marks) only the bytes' number is noted. Raises ChangedSinceLookError when they differ.
+        """
+        digest = hashlib.sha256()
+        size = 0
+        for chunk in chunks:
+            self._content.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        if check and (digest.hexdigest() != item.fingerprint or size != item.size):
+            raise ChangedSinceLookError(
+                f"{item.native_id} changed while this run was reading it: {item.size} bytes with digest "
+                f"{item.fingerprint[:12]} were seen, {size} bytes with digest {digest.hexdigest()[:12]} were read. "
+                "Run again when it is no longer being written."
+            )
+        record = item_record(item) | {"bytes": size, "offset": self.bytes}
+        self._items.write(json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n")
+        self.items += 1
+        self.bytes += size
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._content.close()
+        self._items.close()
+
+
+@dataclass(frozen=True)
+class PackedItem(SlotItem):
+    """An item of a fetched slot; its `size` bytes begin at byte `offset` of content.bin."""
+
+    offset: int = 0
+
+
+def read_items(raw: Path) -> Iterator[PackedItem]:
+    """The items of the slot in folder `raw`, in slot order. Raises DamagedPackError."""
+    path = raw / ITEMS_FILE
+    try:
+        lines = path.open("rb")
+    except OSError as error:
+        raise DamagedPackError(f"{path} cannot be opened ({error.strerror}). {_REMEDY}") from error
+    with lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                item = _packed(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise DamagedPackError(f"{path}, line {number} cannot be read ({error!r}). {_REMEDY}") from error
+            yield item
+
+
+_REMEDY = "Delete that folder: the next run fetches the slot again."
+
+
+def _packed(record: dict[str, Any]) -> PackedItem:
+    return PackedItem(
+        native_id=str(record["native_id"]),
+        fingerprint=str(record["fingerprint"]),
+        size=int(record["bytes"]),
+        url=record.get("url"),
+        created=record.get("created"),
+        meta=record.get("meta", {}),
+        look=int(record["look"]),
+        offset=int(record["offset"]),
+    )
+
+
+class PackReader(AbstractContextManager["PackReader"]):
+    """Reads the bytes of single items of the slot in folder `raw`."""
+
+    def __init__(self, raw: Path) -> None:
+        self._path = raw / CONTENT_FILE
+        try:
+            self._content: BinaryIO = self._path.open("rb")
+        except OSError as error:
+            raise DamagedPackError(f"{self._path} cannot be opened ({error.strerror}). {_REMEDY}") from error
+        self._size = self._content.seek(0, io.SEEK_END)
+
+    def chunks(self, item: PackedItem) -> Iterator[bytes]:
+        """The bytes of `item`, at most `CHUNK` at a time; ask for one item after the other, not for two at once."""
+        if item.offset < 0 or item.size < 0 or item.offset + item.size > self._size:
+            raise DamagedPackError(
+                f"{self._path} has {self._size} bytes, but {item.native_id} should lie at bytes {item.offset} to "
+                f"{item.offset + item.size}. {_REMEDY}"
+            )
+        self._content.seek(item.offset)
+        left = item.size
+        while left and (chunk := self._content.read(min(left, CHUNK))):
+            left -= len(chunk)
+            yield chunk
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._content.close()
+
+
+class EarlierPacks:
+    """Slots fetched before, as a place to take unchanged items from."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._places: dict[tuple[str, str], tuple[Path, PackedItem]] = {}
+        for folder in folders:
+            for item in read_items(folder):
+                self._places[item.native_id, item.fingerprint] = (folder, item)
+
+    def chunks(self, item: SlotItem) -> Iterator[bytes] | None:
+        """The bytes of `item` as they were fetched earlier, or None when no slot has it with this fingerprint."""
+        place = self._places.get((item.native_id, item.fingerprint))
+        return None if place is None else _chunks_of(*place)
+
+
+def _chunks_of(folder: Path, item: PackedItem) -> Iterator[bytes]:
+    with PackReader(folder) as reader:
+        yield from reader.chunks(item)

@@ -1,0 +1,10 @@
+"""`python -m tests.benchmarks`: every benchmark, one after the other, each in a process of its own."""
+
+import subprocess
+import sys
+
+NAMES = ("tokens", "training_step", "orchestration", "quality")
+
+if __name__ == "__main__":
+    codes = [subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"]).returncode for name in NAMES]
+    sys.exit(max(codes))

@@ -1,0 +1,68 @@
+"""The command line as a user types it: real processes, exit codes, one line for what is wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def textmill(*arguments, store, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=store.parent,
+        env={**os.environ, "TEXTMILL_STORE": str(store), **environment},
+        timeout=240,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "nosuch"], 2, ["nosuch", "python-docs", "folder"]),
+        (["run", "python-docs", "--until", "modle"], 2, ["modle", "raw", "report"]),
+        (["run", "python-docs", "--refresh", "modle"], 2, ["modle", "raw", "report"]),
+        (["run", "python-docs", "--set", "training.stepz=3"], 2, ["training.stepz", "training.steps"]),
+        (["run", "python-docs", "--set", "training.steps=many"], 2, ["training.steps", "many"]),
+        (["run", "python-docs", "--set", "training"], 2, ["KEY=JSON"]),
+        (["run", "python-docs", "--set", "sources={oops"], 2, ["sources", "JSON"]),
+        (["run", "python-docs", "--set", 'model={"width":128,"heads":3}'], 2, ["heads is 3", "width is 128"]),
+        (["run", "python-docs", "--path", "books"], 2, ["--path", "python-docs"]),
+        (["run", "python-docs", "--device", "tpu"], 2, ["tpu", "cuda"]),
+        (["run", "python-docs", "--nonsense"], 2, ["--nonsense"]),
+        (["run"], 2, ["NAME"]),
+        (["nosuch"], 2, ["nosuch"]),
+        (["show", "model/none"], 1, ["model/none", "textmill ls"]),
+        (["why", "ab", "cd"], 1, ["ab"]),
+        (["ls", "modle"], 2, ["modle", "model"]),
+        (["generate"], 1, ["no model", "textmill run"]),
+        (["generate", "--model", "abc"], 1, ["abc"]),
+        (["ui", "--port", "0"], 2, ["--port", "65535"]),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(arguments, code, words, tmp_path):
+    done = textmill(*arguments, store=tmp_path / "store")
+    assert done.returncode == code, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "store").exists(), "a refused command leaves nothing behind"
+
+
+def test_recipes_are_listed_with_what_they_are(tmp_path):
+    done = textmill("recipes", store=tmp_path / "store")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["python-docs", "folder"]
+
+
+def test_help_explains_every_option(tmp_path):
+    done = textmill("run", "--help", store=tmp_path / "store")
+    assert done.returncode == 0
+    for word in ("--set", "--refresh", "--until", "--json", "--path", "--device"):
+        assert word in done.stdout

@@ -1,0 +1,124 @@
+"""Configs and plan: ranges, formulas against hand-worked numbers, refusals with both values."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+
+import pytest
+
+from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
+from gpt.errors import GPTError
+from gpt.plan import matrix_parameters, resolve
+
+
+def test_a_resolved_plan_leaves_nothing_open():
+    for preset in ("modern", "gpt2"):
+        for tokens in (500, 700_000, 5_000_000_000):
+            model, training = resolve(ModelConfig(preset=preset), TrainingConfig(), 512, tokens, tokens // 20)
+            assert None not in vars(model).values()
+            assert None not in vars(training).values()
+            assert resolve(model, training, 512, tokens, tokens // 20) == (model, training)
+
+
+def test_the_shape_follows_the_formulas():
+    small, _ = resolve(ModelConfig(layers=2), TrainingConfig(), 300, 10**6, train_bytes=10**6)
+    assert (small.width, small.heads, small.feed_forward, small.context) == (128, 4, 384, 256)
+    assert small.tied is False  # 300 ids are fewer than 3 x 2 x 128
+    large, _ = resolve(ModelConfig(layers=12), TrainingConfig(), 32768, 10**8, train_bytes=4 * 10**8)
+    assert (large.width, large.heads, large.feed_forward, large.context) == (768, 6, 2048, 1024)
+    assert large.tied is True and large.rope_theta == 1e4
+    long, _ = resolve(ModelConfig(context=2048), TrainingConfig(), 300, 10**6)
+    assert long.rope_theta == 1e5
+    classic, _ = resolve(ModelConfig(preset="gpt2", layers=12), TrainingConfig(), 50257, 10**8)
+    assert (classic.heads, classic.feed_forward, classic.tied, classic.padded_vocab) == (12, 3072, True, 50304)
+
+
+def test_the_training_follows_the_formulas():
+    model = ModelConfig(layers=4, width=128, context=64)
+    shape, plan = resolve(model, TrainingConfig(steps=2000, batch_size=12), 2048, 600_000)
+    # by hand: 4 blocks of 4 x 128^2 + 3 x 128 x 384, and a head of 2048 x 128
+    assert matrix_parameters(shape) == 4 * (65_536 + 147_456) + 262_144 == 1_114_112
+    assert plan.learning_rate == 3e-3  # 0.895 x 1114112^-0.713 x 1536000^0.307 = 3.46e-3, above the cap
+    assert plan.warmup_share == 0.05  # 100 steps of 2000
+    assert plan.decay_share == 0.65  # 2.56 epochs are at most 4
+    assert plan.weight_decay == 1.8569  # parameters / tokens
+    assert plan.weight_decay_final_share == 0
+    assert shape.dropout == 0.0678  # 0.05 x log2(2.56)
+    assert plan.evaluation_every == 50 and plan.micro_batch == 12
+    _, many = resolve(model, TrainingConfig(steps=20_000, batch_size=12), 2048, 600_000)
+    assert many.decay_share == 0.4 and many.weight_decay_final_share == 1  # 25.6 epochs
+    wide = ModelConfig(layers=12, context=1024)
+    _, large = resolve(wide, TrainingConfig(steps=1000, batch_size=32), 32768, 10**8)
+    assert large.learning_rate == pytest.approx(3.35e-4, rel=2e-3)  # e^(ln 0.895 - 0.713 x 18.517 + 0.307 x 17.305)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"width": 100, "heads": 3}, ["3", "100", "heads"]),
+        ({"width": 66, "heads": 22}, ["66", "22", "even"]),
+        ({"layers": 0}, ["layers", "0"]),
+        ({"preset": "gpt3"}, ["gpt3", "modern"]),
+        ({"bias": True}, ["bias", "modern"]),
+        ({"preset": "gpt2", "tied": False}, ["tied"]),
+        ({"dropout": 1.0}, ["dropout", "1.0", "0.9"]),
+        ({"rope_theta": 0.5}, ["rope_theta", "0.5"]),
+    ],
+)
+def test_a_model_that_cannot_work_is_refused(fields, words):
+    with pytest.raises(ValueError) as refusal:
+        ModelConfig(**fields)
+    assert all(word in str(refusal.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"steps": 0}, ["steps", "0"]),
+        ({"warmup_share": 0.6, "decay_share": 0.5}, ["0.6", "0.5"]),
+        ({"batch_size": 4, "micro_batch": 5}, ["4", "5"]),
+        ({"learning_rate": 0.0}, ["learning_rate", "0.0"]),
+        ({"beta1": 1.0}, ["beta1", "1.0"]),
+        ({"clip": 0.0}, ["clip"]),
+        ({"epsilon": 0.0}, ["epsilon"]),
+        ({"seed": -1}, ["seed", "-1"]),
+    ],
+)
+def test_a_training_that_cannot_work_is_refused(fields, words):
+    with pytest.raises(ValueError) as refusal:
+        TrainingConfig(**fields)
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_a_draw_that_cannot_work_is_refused():
+    for fields in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"tokens": 0}):
+        with pytest.raises(ValueError, match=next(iter(fields))):
+            SamplingConfig(**fields)
+
+
+def test_the_corpus_may_forbid_a_plan():
+    with pytest.raises(GPTError, match=r"context is 512 .* only 400"):
+        resolve(ModelConfig(context=512), TrainingConfig(), 300, 400)
+    with pytest.raises(GPTError, match=r"vocab_size is 100, .* 300"):
+        resolve(ModelConfig(vocab_size=100), TrainingConfig(), 300, 10_000)
+    with pytest.raises(GPTError, match="heads is 3 and width is 256"):
+        resolve(ModelConfig(heads=3), TrainingConfig(), 300, 10_000)
+    with pytest.raises(GPTError, match="micro_batch is 100000"):
+        resolve(ModelConfig(), TrainingConfig(micro_batch=100_000), 300, 10_000)
+    with pytest.raises(GPTError, match="2 tokens"):
+        resolve(ModelConfig(), TrainingConfig(), 300, 2)
+    open_context, _ = resolve(ModelConfig(), TrainingConfig(), 300, 400)
+    assert open_context.context == 100  # a quarter of a corpus smaller than the formula's context
+
+
+def test_every_field_is_documented():
+    """The floors above build forms and docs/recipe.md from the docstrings after the fields."""
+    for config in (ModelConfig, TrainingConfig, SamplingConfig):
+        body = ast.parse(inspect.getsource(config)).body[0].body
+        documented = [
+            node.target.id
+            for node, after in itertools.pairwise(body)
+            if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+        ]
+        assert documented == [field.name for field in dataclasses.fields(config)]

@@ -1,0 +1,227 @@
+"""Learning: the optimizer against torch's, accumulation, schedules, dropout seeds, memorising, and bad gradients."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gpt.batches import Batches
+from gpt.config import TrainingConfig
+from gpt.learner import Learner
+from gpt.model import GPT
+from gpt.optimizer import Optimizer
+from gpt.schedule import learning_rate, weight_decay
+from tests.gpt_toys import VOCAB, documents, shard, tiny_model, tiny_training
+
+CPU = torch.device("cpu")
+
+
+def learner(texts=None, preset="modern", dropout=0.0, **training) -> Learner:
+    model, plan = tiny_model(preset, dropout=dropout), tiny_training(**training)
+    shards = [shard(texts if texts is not None else documents(60))]
+    return Learner(model, plan, Batches({"a": shards}, {"a": 1.0}, 16, plan.batch_size, VOCAB, plan.seed), CPU)
+
+
+def with_gradients(seed: int) -> tuple[GPT, list[dict[str, torch.Tensor]]]:
+    model = GPT(tiny_model("modern", tied=False)).initialise(1)
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    return model, [{n: torch.randn(s, generator=generator) * 0.01 for n, s in shapes.items()} for _ in range(6)]
+
+
+def test_updates_are_those_of_torchs_adamw():
+    model, gradients = with_gradients(1)
+    reference = {name: p.detach().double().clone().requires_grad_() for name, p in model.named_parameters()}
+    config = tiny_training(clip=0.5)
+    ours = Optimizer(model, config)
+    theirs = torch.optim.AdamW(
+        reference.values(),
+        lr=1e-2,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        weight_decay=0.0,
+        foreach=False,
+    )
+    for step in gradients:
+        for name, parameter in model.named_parameters():
+            parameter.grad = step[name].clone()
+            reference[name].grad = step[name].double()
+        norm = torch.nn.utils.clip_grad_norm_(reference.values(), 0.5)
+        assert norm > 0.5  # so that clipping is at work
+        theirs.step()
+        assert float(ours.step(torch.tensor(1.0), 1e-2, 0.0)) == pytest.approx(float(norm), rel=1e-5)
+    for name, parameter in model.named_parameters():
+        assert (parameter.double() - reference[name]).abs().max() < 1e-6, name
+
+
+def test_weight_decay_is_cautious_and_spares_gains():
+    decayed, gradients = with_gradients(2)
+    plain, _ = with_gradients(2)
+    optimizers = Optimizer(decayed, tiny_training()), Optimizer(plain, tiny_training())
+    rate, decay = 1e-2, 0.5
+    expected = {name: p.detach().clone() for name, p in plain.named_parameters()}
+    for model, optimizer, amount in ((decayed, optimizers[0], decay), (plain, optimizers[1], 0.0)):
+        for name, parameter in model.named_parameters():
+            parameter.grad = gradients[0][name].clone()
+        optimizer.step(torch.tensor(1.0), rate, amount)
+    for name, parameter in plain.named_parameters():
+        expected = parameter.detach().clone()
+        if name.endswith("weight") and parameter.ndim == 2:
+            for place in np.ndindex(*expected.shape):  # the momentum after one step has the gradient's sign
+                if gradients[0][name][place] * expected[place] > 0:
+                    expected[place] *= 1 - rate * decay
+            assert not torch.equal(expected, parameter)
+        assert (decayed.get_parameter(name) - expected).abs().max() < 1e-7, name
+
+
+def test_each_parameter_is_in_one_group():
+    for preset in ("modern", "gpt2"):
+        model = GPT(tiny_model(preset))
+        held = [p for group in Optimizer(model, tiny_training()).adamw.param_groups for p in group["params"]]
+        assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
+
+
+def test_a_zero_gradient_stays_finite():
+    model = GPT(tiny_model()).initialise(1)
+    optimizer = Optimizer(model, tiny_training())
+    for _ in range(3):
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step(torch.tensor(0.0), 1e-2, 0.1)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert int(optimizer.skipped) == 0
+
+
+@pytest.mark.parametrize("preset", ["modern", "gpt2"])
+def test_accumulation_is_one_big_batch(preset):
+    whole, parts = learner(preset=preset, batch_size=12), learner(preset=preset, batch_size=12, micro_batch=5)
+    for _ in range(5):
+        norms = whole.update(), parts.update()
+        assert float(norms[0]) == pytest.approx(float(norms[1]), rel=1e-4)
+    assert whole.take_loss() == pytest.approx(parts.take_loss(), rel=1e-6)
+    # one update's gradients, before the optimizer divides by their size
+    assert gradients_of(whole, 12) == pytest.approx(gradients_of(whole, 4), abs=1e-6)
+
+
+def gradients_of(one: Learner, micro_batch: int) -> np.ndarray:
+    one.training = dataclasses.replace(one.training, micro_batch=micro_batch)
+    grabbed = {}
+    step, one.optimizer.step = one.optimizer.step, lambda *_: grabbed.setdefault("norm", torch.zeros(()))
+    one.update()
+    one.optimizer.step, one.step = step, one.step - 1
+    found = np.concatenate([p.grad.flatten().numpy() for p in one.model.parameters()])
+    one.optimizer.adamw.zero_grad()
+    return found
+
+
+def test_the_schedule_rises_holds_and_falls():
+    config = tiny_training(
+        steps=100, learning_rate=0.1, warmup_share=0.1, decay_share=0.4, weight_decay=2.0, weight_decay_final_share=0.5
+    )
+    rates = [learning_rate(step, config) for step in range(100)]
+    assert rates[:3] == pytest.approx([0.01, 0.02, 0.03])
+    assert rates[9:61] == pytest.approx([0.1] * 52)
+    assert rates[80] == pytest.approx(0.1 * (0.05 + 0.95 * 0.5))
+    assert rates[99] == pytest.approx(0.1 * (0.05 + 0.95 / 40))
+    assert weight_decay(0, config) == 2.0 and weight_decay(50, config) == 1.5
+    flat = dataclasses.replace(config, warmup_share=0.0, decay_share=0.0)
+    assert {learning_rate(step, flat) for step in range(100)} == {0.1}
+
+
+def test_a_restored_learner_goes_on_bitwise():
+    one, other = learner(dropout=0.3), learner(dropout=0.3)
+    for _ in range(4):
+        one.update()
+    tensors, numbers = one.saved()
+    tensors = {group: {name: t.clone() for name, t in part.items()} for group, part in tensors.items()}
+    torch.manual_seed(12345)  # a resumed process has another history of random numbers
+    other.restore(4, tensors, numbers)
+    for _ in range(4):
+        assert torch.equal(one.update(), other.update())
+    assert one.take_loss() == other.take_loss()
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+
+
+def test_dropout_changes_with_the_step_and_the_seed():
+    plain, dropped, reseeded = learner(), learner(dropout=0.5), learner(dropout=0.5)
+    reseeded.training = dataclasses.replace(reseeded.training, seed=2)
+    for one in (plain, dropped, reseeded):  # the same weights and data, so only the dropped places differ
+        one.model.load_state_dict(learner().model.state_dict())
+        with torch.no_grad():
+            one.model.head.weight.normal_(generator=torch.Generator().manual_seed(1))
+    losses = []
+    for one in (plain, dropped, reseeded):
+        one.update()
+        losses.append(one.take_loss())
+    assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize("preset", ["modern", "gpt2"])
+def test_one_batch_can_be_memorised(preset):
+    generator = np.random.default_rng(0)
+    text = [0, *generator.integers(1, VOCAB, 32).tolist()]
+    one = learner([text], preset, steps=150, batch_size=3, learning_rate=1e-2, decay_share=0.2, weight_decay=0.0)
+    first = None
+    for _ in range(150):
+        one.update()
+        if one.step == 1:
+            first = one.take_loss()
+        elif one.step == 140:
+            one.take_loss()
+    assert first == pytest.approx(math.log(64), abs=0.1)
+    assert one.take_loss() < 0.5  # windows start anywhere, so their first tokens can only be guessed at
+
+
+def test_shuffled_targets_are_learned_no_better_than_their_frequencies():
+    generator = np.random.default_rng(0)
+    shares = np.array([0.5, 0.25, 0.15, 0.1])
+    texts = [[0, *(generator.choice(4, 199, p=shares) + 1).tolist()] for _ in range(300)]
+    one = learner(texts, steps=80, batch_size=16, learning_rate=3e-3)
+    for _ in range(80):
+        one.update()
+        if one.step == 60:
+            one.take_loss()
+    entropy = -(shares * np.log(shares)).sum() * 199 / 200
+    assert entropy - 0.03 < one.take_loss() < entropy + 0.15
+
+
+def poison(one: Learner, steps: set[int]) -> None:
+    """Make the loss of some steps not a number."""
+    honest = one.loss_sum
+
+    def loss_sum(ids, targets):
+        return honest(ids, targets) * (float("nan") if one.step in steps else 1.0)
+
+    one.loss_sum = loss_sum
+
+
+def test_a_bad_step_changes_nothing_and_is_counted():
+    one = learner()
+    poison(one, {2})
+    for _ in range(2):
+        one.update()
+    before = {name: p.detach().clone() for name, p in one.model.named_parameters()}
+    moments = {name: t.clone() for name, t in one.optimizer.tensors().items()}
+    one.update()
+    assert all(torch.equal(before[name], p) for name, p in one.model.named_parameters())
+    after = one.optimizer.tensors()
+    assert all(torch.equal(moments[n], after[n]) for n in moments if n not in ("skipped", "bad_in_a_row"))
+    assert (int(one.optimizer.skipped), int(one.optimizer.bad_in_a_row)) == (1, 1)
+    one.update()
+    assert (int(one.optimizer.skipped), int(one.optimizer.bad_in_a_row)) == (1, 0)
+    assert math.isfinite(one.take_loss())
+
+
+def test_three_bad_steps_in_a_row_stay_visible():
+    one = learner()
+    poison(one, {1, 2, 3})
+    for _ in range(6):
+        one.update()
+    assert int(one.optimizer.bad_in_a_row) == 3  # so that a GPU run sees it at its next line of metrics
+
+
+def test_training_configs_of_resolved_runs_are_complete():
+    assert None not in vars(tiny_training()).values()
+    assert isinstance(tiny_training(), TrainingConfig)
