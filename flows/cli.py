@@ -137,7 +137,7 @@ def main() -> None:
 def run_app(application: Callable[..., Any]) -> int:
     """The exit code of one command; errors that a user can mend are one line on stderr."""
     try:
-        code = application(standalone_mode=False)
+        code = application(standalone_mode=False, prog_name="textmill")
         return code if isinstance(code, int) else 0
     except RecipeError as error:
         return _complain(str(error), 2)

@@ -16,8 +16,7 @@ from data.corpus import SplitConfig
 from data.errors import TextmillError
 from data.sources.registry import AnySource
 from data.tokenizers.config import TokenizerConfig
-from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
-from tasks.judging import EvaluationConfig
+from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig
 
 
 class SamplingRecipe(BaseModel):

@@ -110,7 +110,9 @@ def _default(name: str, field: dict[str, Any], part: dict[str, Any]) -> str:
         return "required"
     if "default" not in field:
         return "see below"
-    return "by formula" if field["default"] is None else f"`{json.dumps(field['default'], ensure_ascii=False)}`"
+    if field["default"] is None and "formula" in field.get("description", ""):
+        return "by formula"
+    return f"`{json.dumps(field['default'], ensure_ascii=False)}`"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From token arrays to a judged model: train, evaluate, sample, report. Torch stays in the processes that this starts."""
+"""From token arrays to a judged model: train, evaluate, sample, report. Torch stays in the processes started for it."""
 
 from typing import Any
 

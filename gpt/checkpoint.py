@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gpt.errors import GPTError
@@ -87,12 +88,6 @@ class CheckpointStore:
         for path in self.root.glob(".partial-*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def drop_after(self, step: int) -> None:
-        """Remove checkpoints of later steps: the run goes on from `step` on another path."""
-        for name in self._names():
-            if int(name.removeprefix("step-")) > step:
-                shutil.rmtree(self.root / name)
-
     def _names(self) -> list[str]:
         return sorted(path.name for path in self.root.glob("step-*"))
 
@@ -103,12 +98,20 @@ class CheckpointStore:
         return [pointed] * (pointed in names) + [name for name in names if name != pointed]
 
 
+def save_tensors(path: Path, tensors: Tensors) -> None:
+    """Write named tensors as safetensors; raises GPTError when the disk refuses."""
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise GPTError(f"Cannot write {path}: {error}. Free space there, then run the same again.") from None
+
+
 def write_state(folder: Path, checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
     """Write tensors and state.json (with the files' digests) into an existing directory."""
     files = {}
     for group, tensors in sorted(checkpoint.tensors.items()):
         path = folder / f"{group}.safetensors"
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        save_tensors(path, tensors)
         files[path.name] = digest(path)
     content = {"format": FORMAT, "step": checkpoint.step, "state": checkpoint.state, "identity": identity}
     write_json(folder / "state.json", content | {"files": files})

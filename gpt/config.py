@@ -182,5 +182,21 @@ class SamplingConfig:
         require_range(self, "seed", 0, 2**63 - 1)
 
 
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How the 95% interval of bits per byte is estimated: by bootstrap over passages."""
+
+    __pydantic_config__ = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    resamples: int = 1000
+    """Draws of as many passages as there are, with replacement, 1 to 100000."""
+    seed: int = 0
+    """Seed of the draws, 0 to 2^63 - 1."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "resamples", 1, 100_000)
+        require_range(self, "seed", 0, 2**63 - 1)
+
+
 def _nearest_divisor(number: int, wanted: int) -> int:
     return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - wanted), d))

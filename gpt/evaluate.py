@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from gpt.arrays import load_token_bytes, open_shard
 from gpt.command import run_command, say
+from gpt.config import EvaluationConfig
 from gpt.device import choose_device
 from gpt.errors import GPTError
 from gpt.files import write_json
 from gpt.jobfile import read_job
-from gpt.jobs import Bootstrap, EvaluationJob
+from gpt.jobs import EvaluationJob
 from gpt.scoring import all_passages, score
 from gpt.weights import load_model
 
@@ -52,7 +53,7 @@ def evaluate(job: EvaluationJob, note: Callable[[str], None]) -> dict[str, Any]:
     return result
 
 
-def summarise(scores: npt.NDArray[np.float64], bootstrap: Bootstrap) -> dict[str, Any]:
+def summarise(scores: npt.NDArray[np.float64], bootstrap: EvaluationConfig) -> dict[str, Any]:
     """The numbers of a set of passages with scores (passages, 3): sum of nats, tokens, bytes."""
     nats, tokens, size = scores.sum(0).tolist()
     loss = nats / max(1.0, tokens)
@@ -67,7 +68,7 @@ def summarise(scores: npt.NDArray[np.float64], bootstrap: Bootstrap) -> dict[str
     }
 
 
-def bits_per_byte_interval(scores: npt.NDArray[np.float64], bootstrap: Bootstrap) -> tuple[float, float]:
+def bits_per_byte_interval(scores: npt.NDArray[np.float64], bootstrap: EvaluationConfig) -> tuple[float, float]:
     """The 2.5% and 97.5% quantiles of bits per byte over sets of passages drawn with replacement."""
     generator = np.random.default_rng(bootstrap.seed)
     at_once = max(1, RESAMPLES_AT_ONCE // len(scores))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gpt.config import ModelConfig, SamplingConfig, TrainingConfig, require, require_range
+from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig, require, require_range
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -97,18 +97,6 @@ class RunJob:
 
 
 @dataclass(frozen=True)
-class Bootstrap:
-    """How the interval of bits per byte is estimated."""
-
-    resamples: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_range(self, "resamples", 1)
-        require_range(self, "seed", 0)
-
-
-@dataclass(frozen=True)
 class EvaluationJob:
     """EVAL.json: score a trained model on the validation arrays of its sources."""
 
@@ -118,7 +106,7 @@ class EvaluationJob:
     eot_id: int
     out: Path
     runtime: Runtime = field(default_factory=Runtime)
-    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    bootstrap: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

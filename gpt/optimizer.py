@@ -6,10 +6,12 @@ one pass. Knows parameters by name; the learning rate of each step comes from ou
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw  # the function: torch's class imports its compiler, which takes a second
 
 from gpt.config import TrainingConfig
 
 BAD_STEPS = 3  # so many bad gradients in a row mean that the run cannot go on like this
+NEVER_DECAYING = ("qk_gain", "positions.weight")
 
 
 class Optimizer:
@@ -21,31 +23,17 @@ class Optimizer:
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
-        self.clip = config.clip
+        self.config = config
         self.parameters = dict(model.named_parameters())
-        self.decaying = [
-            name
-            for name, p in self.parameters.items()
-            if p.ndim == 2 and not name.endswith(("qk_gain", "positions.weight"))
-        ]
+        self.decaying = [n for n, p in self.parameters.items() if p.ndim == 2 and not n.endswith(NEVER_DECAYING)]
         device = next(iter(self.parameters.values())).device
-        self.adamw = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=0.0,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            weight_decay=0.0,
-            fused=True,
-        )
-        for parameter in self.parameters.values():
-            self.adamw.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+        self.momenta = {name: torch.zeros_like(p, requires_grad=False) for name, p in self.parameters.items()}
+        self.squares = {name: torch.zeros_like(p, requires_grad=False) for name, p in self.parameters.items()}
+        self.steps = {name: torch.zeros((), device=device) for name in self.parameters}  # good ones, for AdamW
         self.skipped = torch.zeros((), device=device)  # bad gradients in all
         self.bad_in_a_row = torch.zeros((), device=device)
 
+    @torch.no_grad()
     def step(self, loss: Tensor, rate: float, weight_decay: float) -> Tensor:
         """Apply the gradients and clear them; returns the gradient's norm before clipping, a scalar on the device.
 
@@ -53,25 +41,39 @@ class Optimizer:
         rate          learning rate of this step
         weight_decay  decoupled: a decaying weight loses rate x weight_decay of itself
         """
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        gradients = [p.grad for p in self.parameters.values()]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         bad = (~torch.isfinite(norm + loss)).float()
         self.skipped += bad
         stuck = self.bad_in_a_row >= BAD_STEPS  # kept until somebody looks, which on a GPU is not every step
         self.bad_in_a_row = torch.where(stuck, self.bad_in_a_row, (self.bad_in_a_row + 1) * bad)
-        self.adamw.param_groups[0]["lr"] = rate
-        self.adamw.grad_scale = torch.clamp(norm / self.clip, min=1.0)  # the fused kernel divides by it
-        self.adamw.found_inf = bad  # and does nothing where this is 1
-        self.adamw.step()
+        adamw(
+            list(self.parameters.values()),
+            gradients,
+            list(self.momenta.values()),
+            list(self.squares.values()),
+            [],
+            list(self.steps.values()),
+            fused=True,
+            grad_scale=torch.clamp(norm / self.config.clip, min=1.0),  # the kernel divides the gradients by it
+            found_inf=bad,  # and does nothing where this is 1
+            amsgrad=False,
+            beta1=self.config.beta1,
+            beta2=self.config.beta2,
+            lr=rate,
+            weight_decay=0.0,
+            eps=self.config.epsilon,
+            maximize=False,
+        )
         if weight_decay:
             self._decay(rate * weight_decay * (1 - bad))
-        self.adamw.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():
+            parameter.grad = None
         return norm
 
-    @torch.no_grad()
     def _decay(self, share: Tensor) -> None:
         weights = [self.parameters[name] for name in self.decaying]
-        shares = torch._foreach_mul([self.adamw.state[p]["exp_avg"] for p in weights], weights)
+        shares = torch._foreach_mul([self.momenta[name] for name in self.decaying], weights)
         torch._foreach_sign_(shares)
         torch._foreach_clamp_min_(shares, 0.0)  # 1 where momentum and weight agree in sign, else 0
         torch._foreach_mul_(shares, share)
@@ -79,11 +81,8 @@ class Optimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as named tensors, for a checkpoint."""
-        named = {
-            f"{key}.{name}": self.adamw.state[parameter][key]
-            for name, parameter in self.parameters.items()
-            for key in ("step", "exp_avg", "exp_avg_sq")
-        }
+        kinds = {"momentum": self.momenta, "square": self.squares, "steps": self.steps}
+        named = {f"{kind}.{name}": tensor for kind, part in kinds.items() for name, tensor in part.items()}
         return named | {"skipped": self.skipped, "bad_in_a_row": self.bad_in_a_row}
 
     @torch.no_grad()

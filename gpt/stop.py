@@ -9,6 +9,8 @@ import signal
 import threading
 from types import FrameType
 
+from gpt.errors import GPTError
+
 
 class Stop:
     """Remembers the first request to stop."""
@@ -23,7 +25,10 @@ class Stop:
 
     def watch(self, descriptor: int) -> None:
         """Watch a pipe's reading end: its end means that the starter is gone."""
-        os.fstat(descriptor)  # a wrong number is an error here and not in the thread
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            raise GPTError(f"--watch-fd is {descriptor}, but no such file is open: pass a pipe on.") from None
         threading.Thread(target=self._read_to_end, args=(descriptor,), daemon=True).start()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:

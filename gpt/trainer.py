@@ -39,7 +39,10 @@ class StopRequested(Exception):  # noqa: N818 - a request that was met is no err
 
 
 class Trainer:
-    """One run; `best` holds the weights with the lowest validation loss so far, `record` what is known of them."""
+    """One run; `best` holds the weights with the lowest validation loss so far, `record` what is known of them.
+
+    Making one opens the data and takes over the last checkpoint; it raises GPTError when the job cannot be run.
+    """
 
     def __init__(self, job: RunJob, stop: Stop, say: Say) -> None:
         self.job, self.stop, self.say = job, stop, say
@@ -56,6 +59,10 @@ class Trainer:
         self.learner = Learner(model, training, batches, self.device, compiled)
         self.store = CheckpointStore(job.run_dir / "checkpoints", job.identity())
         self.forget_best()
+        checkpoint = self.store.load(say)
+        self.resumed = checkpoint is not None
+        if checkpoint is not None:
+            self._restore(checkpoint)
 
     def forget_best(self) -> None:
         """No validation has been done."""
@@ -64,11 +71,9 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end and publish, or raise StopRequested; GPTError when the run cannot go on."""
-        checkpoint = self.store.load(self.say)
-        if checkpoint is not None:
-            self._restore(checkpoint)
+        if self.resumed:
             self.say(f"Going on from step {self.learner.step} of {self.job.training.steps}.")
-        self._open_diary(-1 if checkpoint is None else checkpoint.step)
+        self._open_diary(self.learner.step if self.resumed else -1)
         self.say(
             f"{self.job.model.preset}: {parameter_count(self.learner.model):,} parameters, "
             f"{self.learner.batches.tokens:,} training tokens, {len(self.passages):,} validation passages, "
@@ -76,7 +81,7 @@ class Trainer:
         )
         if not self.passages:
             self.say("There is no validation text: the last weights count as the best.")
-        if checkpoint is None:
+        if not self.resumed:
             self._draw_samples()
         gc.collect()
         gc.freeze()
@@ -244,6 +249,7 @@ class Trainer:
 
     def _open_diary(self, step: int) -> None:
         """Cut metrics and samples back to `step` (-1: empty) and go on writing."""
+        self.job.run_dir.mkdir(parents=True, exist_ok=True)
         self.metrics = JsonLines(self.job.run_dir / "metrics.jsonl", step)
         self.samples = JsonLines(self.job.run_dir / "samples.jsonl", step)
         self.events = Events(self.job.run_dir / "tensorboard", max(step, 0), self.say)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from gpt.checkpoint import save_tensors
 from gpt.config import ModelConfig
 from gpt.errors import GPTError
 from gpt.files import write_json
@@ -22,10 +23,10 @@ VOCABULARY_TABLES = ("embedding.weight", "head.weight")
 def save_model(folder: Path, config: ModelConfig, weights: dict[str, torch.Tensor]) -> None:
     """Write a model's state dict into an existing folder."""
     cut = {
-        name: (tensor[: config.vocab_size] if name in VOCABULARY_TABLES else tensor).detach().cpu().float().contiguous()
+        name: (tensor[: config.vocab_size] if name in VOCABULARY_TABLES else tensor).float()
         for name, tensor in weights.items()
     }
-    save_file(cut, folder / "model.safetensors")
+    save_tensors(folder / "model.safetensors", cut)
     write_json(folder / "model.json", dataclasses.asdict(config))
 
 

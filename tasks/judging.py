@@ -7,13 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from data.facts import Facts
 from data.manifest import ArtifactRef
 from data.store import Build
 from data.tokenizers.load import load_tokenizer
-from gpt.config import SamplingConfig
+from gpt.config import EvaluationConfig, SamplingConfig
 from tasks.process import run_gpt
 from tasks.registry import identity
 from tasks.run import Run
@@ -22,15 +20,6 @@ from tasks.units import Unit, UnitProgress, run_units
 
 EVALUATION_FILE = "evaluation.json"
 COMPLETIONS_FILE = "completions.json"
-
-
-class EvaluationConfig(BaseModel):
-    """How a model is scored. Each field changes the output, so each belongs to the evaluation's key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    resamples: int = Field(1000, ge=1, le=100_000, description="Bootstrap resamples behind each interval.")
-    seed: int = Field(0, ge=0, description="Seed of the resampling.")
 
 
 def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationConfig, name: str) -> ArtifactRef | None:
@@ -44,13 +33,13 @@ def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationCon
         return None
     job = arrays.job(run) | {
         "model_dir": str(run.store.path(model)),
-        "bootstrap": config.model_dump(),
+        "bootstrap": asdict(config),
         "runtime": trainer_runtime(run.runtime),
     }
     for source in job["sources"].values():
         source["train"] = []
     inputs = {"model": model.digest, **arrays.inputs()}
-    recipe = config.model_dump(mode="json") | {"sources": arrays.sources}
+    recipe = asdict(config) | {"sources": arrays.sources}
     unit = Unit(name, name, identity("evaluation", recipe, inputs), (model, *arrays.refs()), partial(_evaluate, job))
     return run_units(run, "evaluation", [unit], in_parallel=False)[0]
 

@@ -6,6 +6,7 @@ pipe: when we die, however we die, the pipe ends and the child saves and leaves.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,15 +22,16 @@ POLL = 0.25  # seconds between two looks at the child
 GRACE = 25.0  # seconds that a child gets to save before it is killed; Prefect's worker gives us 30
 STOPPED = 75  # exit code of a trainer that was asked to stop and has saved
 
+_STEP = re.compile(r"step \d+/\d+ ")  # a line of the trainer's output that says what the metrics say
 OnRecord = Callable[[dict[str, Any]], None]
 
 
 def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_record: OnRecord | None = None) -> None:
     """Run `python -m MODULE JOB`, hand every new line of `metrics` (JSON lines) to `on_record`, and wait for its end.
 
-    What the child prints is appended to `log` and told to the watcher. If this thread is interrupted (Ctrl-C, Prefect's
-    cancellation), the child is asked to save and stop, and the interruption goes on. Raises TextmillError with the
-    child's last words when it fails.
+    What the child prints is appended to `log`; a trainer's words, but not its steps, are told to the watcher, too. If
+    this thread is interrupted (Ctrl-C, Prefect's cancellation), the child is asked to save and stop, and the interruption
+    goes on. Raises TextmillError with the child's last words when it fails.
     """
     argv = [sys.executable, "-m", module, str(job)]
     reading, writing = os.pipe()
@@ -62,7 +64,8 @@ def _wait(
     while True:
         running = child.poll() is None
         for line in said.lines():
-            watcher().note(line)
+            if metrics is not None and not _STEP.match(line):
+                watcher().note(line)
         for line in measured.lines() if measured and on_record else ():
             on_record(json.loads(line))  # type: ignore[misc]
         if not running:
@@ -119,5 +122,6 @@ def _last_words(module: str, code: int, log: Path) -> str:
             f"{module} was killed, as the kernel does when memory runs out: lower training.micro_batch, then run again."
         )
     if code < 0:
-        return f"{module} ended by {signal.Signals(-code).name}: run the same command to go on from its checkpoint. ({said})"
+        name = signal.Signals(-code).name
+        return f"{module} ended by {name}: run the same command to go on from its checkpoint. ({said})"
     return said if said.startswith(module) else f"{module} failed with exit code {code}: {said}"

@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
@@ -24,7 +24,6 @@ from data.store import Build, Store
 from tasks.progress import watcher
 from tasks.registry import Stage
 from tasks.run import Run, StageRecord
-
 
 T = TypeVar("T")
 

@@ -35,7 +35,7 @@ def textmill(*arguments, store, **environment):
         (["run", "python-docs", "--path", "books"], 2, ["--path", "python-docs"]),
         (["run", "python-docs", "--device", "tpu"], 2, ["tpu", "cuda"]),
         (["run", "python-docs", "--nonsense"], 2, ["--nonsense"]),
-        (["run"], 2, ["NAME"]),
+        (["run"], 2, ["Missing argument", "textmill run"]),
         (["nosuch"], 2, ["nosuch"]),
         (["show", "model/none"], 1, ["model/none", "textmill ls"]),
         (["why", "ab", "cd"], 1, ["ab"]),

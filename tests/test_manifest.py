@@ -52,7 +52,7 @@ def test_the_key_is_a_hash_of_the_recipe_in_its_one_spelling():
         '{"config":{"kind":"bpe","size":512},"inputs":{"corpus":["ab","cd"]},'
         '"libraries":{"numpy":"2.0"},"stage":"tokens","version":3}'
     )
-    assert IDENTITY.key == hashlib.sha256(spelling.encode()).hexdigest()[:16] == "8f5d2ee63d8f1e6b"
+    assert IDENTITY.key == hashlib.sha256(spelling.encode()).hexdigest()[:16]
 
 
 def test_every_part_of_the_recipe_changes_the_key():

@@ -1,8 +1,8 @@
 """From the bytes of a text file to its documents: find the encoding, decode, cut at delimiter lines.
 
-The encoding is that of the byte order mark if there is one; else UTF-8 if every byte agrees; else a stated fallback.
-Whether a file is UTF-8 is known only at its end, so a large one is read twice, and no more than a document of it is
-ever held. Knows nothing of folders and slots.
+The encoding is that of the byte order mark if there is one; else UTF-8 if every byte agrees; else a stated fallback,
+if every byte agrees with that. A file with NUL characters is binary. All this is known only at a file's end, so a
+large file is read twice, and no more than one document of it is held. Knows nothing of folders and slots.
 """
 
 import codecs
@@ -10,9 +10,12 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 
 WHOLE_BYTES = 16_000_000  # a file up to this size is held as a whole instead of being read twice
-DOCUMENT_CHARACTERS = 8_000_000  # a longer document is cut into several, at the end of a paragraph if it has any
+DOCUMENT_CHARACTERS = 8_000_000  # a longer document is cut into several
+_LINE_CHARACTERS = 1 << 16  # what is held of a line while it may still turn out to be a delimiter
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -21,9 +24,6 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-
-Open = Callable[[], Iterator[bytes]]
-"""Starts reading a file from its beginning."""
 
 
 class CannotDecodeError(Exception):
@@ -44,12 +44,134 @@ class Encoding:
     guessed: bool = False
 
 
-def find_encoding(open_file: Open, fallback: str) -> Encoding:
-    """The encoding of a file, which is read to its end. Raises CannotDecodeError when it is none or cannot be it."""
-    chunks = open_file()
-    head, chunks = _head(chunks, 4)
+def decode(open_file: Callable[[], Iterable[bytes]], fallback: str) -> tuple[Encoding, Iterator[str]]:
+    r"""The text of a file in chunks, with every line end as `\n`.
+
+    open_file  starts reading the file from its beginning
+    fallback   name of the encoding of files that are no UTF-8 and have no byte order mark
+    Raises CannotDecodeError, before any text is handed out.
+    """
+    whole, is_all = _beginning(open_file(), WHOLE_BYTES)
+    failures = []
+    for encoding in _candidates(whole, fallback):
+        try:
+            if is_all:
+                return encoding, iter(["".join(_decode([whole], encoding))])
+            for _ in _decode(open_file(), encoding):
+                pass
+            return encoding, _decode(open_file(), encoding)
+        except CannotDecodeError as error:
+            failures.append(error)
+    what = "binary" if any(failure.what == "binary" for failure in failures) else "undecodable"
+    raise CannotDecodeError(what, "; ".join(failure.why for failure in failures))
+
+
+def _beginning(chunks: Iterable[bytes], size: int) -> tuple[bytes, bool]:
+    """The first chunks, a little over `size` bytes at most, and whether that is all."""
+    held: list[bytes] = []
+    length = 0
+    for chunk in chunks:
+        held.append(chunk)
+        length += len(chunk)
+        if length > size:
+            return b"".join(held), False
+    return b"".join(held), True
+
+
+def _candidates(head: bytes, fallback: str) -> list[Encoding]:
     for mark, name in _MARKS:
         if head.startswith(mark):
-            _check(chunks, name, len(mark))
-            return Encoding(name, len(mark))
-    is_utf8 = codecs.getincrementaldecoder("utf-8")()
+            return [Encoding(name, len(mark))]
+    return [Encoding("utf-8"), Encoding(fallback, guessed=True)]
+
+
+def _decode(chunks: Iterable[bytes], encoding: Encoding) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding.name)()
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    at = skip = encoding.skip
+    is_wide = encoding.name.startswith(("utf-16", "utf-32"))  # where NUL bytes are no NUL characters
+    for chunk, is_last in chain(((chunk, False) for chunk in chunks), [(b"", True)]):
+        data = chunk[skip:]
+        skip -= len(chunk) - len(data)
+        pending = decoder.getstate()[0]
+        if not is_wide and b"\0" in data:
+            raise CannotDecodeError("binary", f"a NUL at byte {at + data.index(0)}")
+        try:
+            text = decoder.decode(data, is_last)
+        except UnicodeError as error:
+            place = at - len(pending) + error.start if isinstance(error, UnicodeDecodeError) else at
+            raise CannotDecodeError("undecodable", f"not {encoding.name} at byte {place}") from error
+        if is_wide and "\0" in text:
+            raise CannotDecodeError("binary", f"a NUL character after byte {at}")
+        at += len(data)
+        yield newlines.decode(text, is_last)
+
+
+def split(texts: Iterable[str], delimiter: str | None) -> Iterator[tuple[int, int, str]]:
+    """Cut a file's text into documents.
+
+    delimiter  a line that equals it, white space at its end aside, ends a document and belongs to none
+
+    Yields (piece, part, text). A piece's number is one more than the delimiter lines before it, so that it stays
+    when text is appended; pieces of white space are passed over, unless there is nothing else. A piece over
+    `DOCUMENT_CHARACTERS` comes in parts, numbered from 1 and cut at the end of a paragraph, or else a line, in the
+    second half of that length if there is any. Together the parts are the piece.
+    """
+    found = False
+    for piece, fragments in groupby(_fragments(texts, delimiter), key=itemgetter(0)):
+        part = 1
+        held: list[str] = []
+        size = 0
+        for _, fragment in fragments:
+            held.append(fragment)
+            size += len(fragment)
+            while size > DOCUMENT_CHARACTERS:
+                text = "".join(held)
+                end = _end_of_part(text)
+                found = True
+                yield piece, part, text[:end]
+                part += 1
+                held, size = [text[end:]], len(text) - end
+        text = "".join(held)
+        if part > 1 or text.strip() or delimiter is None:
+            found = True
+            yield piece, part, text
+    if not found:
+        yield 1, 1, ""
+
+
+def _end_of_part(text: str) -> int:
+    half = DOCUMENT_CHARACTERS // 2
+    for end in ("\n\n", "\n"):
+        at = text.rfind(end, half, DOCUMENT_CHARACTERS)
+        if at >= 0:
+            return at + len(end)
+    return DOCUMENT_CHARACTERS
+
+
+def _fragments(texts: Iterable[str], delimiter: str | None) -> Iterator[tuple[int, str]]:
+    """The text in order, as (piece, fragment), without the delimiter lines; a piece may have many fragments or none."""
+    if delimiter is None:
+        yield from ((1, text) for text in texts)
+        return
+    line = re.compile(rf"^{re.escape(delimiter)}[^\S\n]*\n", re.MULTILINE)
+    piece = 1
+    held = ""  # the beginning of a line that may become a delimiter
+    in_long_line = False
+    for text in chain(texts, ["\n"]):  # the last line ends, too
+        rest = held + text
+        if in_long_line:
+            end = rest.find("\n") + 1 or len(rest)
+            yield piece, rest[:end]
+            in_long_line = not rest[:end].endswith("\n")
+            rest = rest[end:]
+        end = rest.rfind("\n") + 1
+        first, *others = line.split(rest[:end])
+        yield piece, first
+        for other in others:
+            piece += 1
+            yield piece, other
+        held = rest[end:]
+        if len(held) > _LINE_CHARACTERS + len(delimiter):
+            yield piece, held
+            held, in_long_line = "", True

@@ -131,6 +131,6 @@ def _live_sections(module: ModuleType, name: str, value: object) -> Iterator[str
 
 def _signature(function: BuiltinFunctionType | MethodDescriptorType) -> str:
     """Parameters as a built-in function states them, without the object itself; `()` where it does not."""
-    stated = function.__text_signature__ or "()"
+    stated: str = getattr(function, "__text_signature__", None) or "()"
     names = [name.strip() for name in stated.strip("()").split(",")]
     return "(" + ", ".join(name for name in names if name and not name.startswith("$") and name != "/") + ")"

@@ -12,9 +12,12 @@ import stat
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data.sources.base import Problem
+from data.sources.decompression import COMPRESSIONS
+
+_MAX_KINDS = 10  # endings named when files are ignored
 
 
 @dataclass
@@ -43,8 +46,7 @@ def _spelt(match: re.Match[str]) -> str:
 
 def path_of(name: str) -> bytes:
     """The path below the folder that `name_of` gave this name."""
-    spelt = re.compile(rb"\\x([0-9a-f]{2})")
-    return spelt.sub(lambda match: bytes([int(match[1], 16)]), name.encode())
+    return re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), name.encode())
 
 
 def list_files(folder: Path, is_wanted: Callable[[str], bool]) -> Listing:
@@ -53,64 +55,69 @@ def list_files(folder: Path, is_wanted: Callable[[str], bool]) -> Listing:
     Raises OSError when `folder` itself cannot be listed.
     """
     walk = _Walk(os.fsencode(folder), is_wanted)
-    walk.enter(b"", os.stat(folder), may_fail=False)
+    waiting = walk.entries(b"")
+    while waiting:
+        at, status = waiting.pop()
+        if walk.is_first_visit(status):
+            try:
+                waiting += walk.entries(at)
+            except OSError as error:
+                walk.note_problem(at, f"the folder cannot be listed: {error.strerror}")
+                walk.listing.complete = False
     walk.sum_up(str(folder))
     walk.listing.problems.sort(key=lambda problem: (problem.where, problem.what))
     return walk.listing
 
 
 class _Walk:
+    """What a walk knows on its way; `at` is always a path below the root, as the file system has it."""
+
     def __init__(self, root: bytes, is_wanted: Callable[[str], bool]) -> None:
         self.root = root
         self.real_root = os.path.realpath(root)
         self.is_wanted = is_wanted
         self.listing = Listing()
-        self.entered: set[tuple[int, int]] = set()  # device and inode of folders
         self.passed_over: Counter[str] = Counter()  # by reason
         self.unwanted: Counter[str] = Counter()  # by ending
+        status = os.stat(root)
+        self.entered = {(status.st_dev, status.st_ino)}
 
-    def enter(self, at: bytes, status: os.stat_result, may_fail: bool = True) -> None:
-        """List the folder `at` (a path below the root) and, in order of names, all below it."""
-        waiting = [(at, status)]
-        while waiting:
-            at, status = waiting.pop()
-            if (status.st_dev, status.st_ino) in self.entered:
-                self.passed_over["links to folders that are read already"] += 1
-                continue
-            self.entered.add((status.st_dev, status.st_ino))
-            try:
-                with os.scandir(os.path.join(self.root, at)) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
-            except OSError as error:
-                if not may_fail and not at:
-                    raise
-                self._problem("unreadable", at, f"the folder cannot be listed: {error.strerror}")
-                self.listing.complete = False
-                continue
-            folders = [self._visit(entry, os.path.join(at, entry.name)) for entry in found]
-            waiting += reversed([folder for folder in folders if folder])
+    def is_first_visit(self, status: os.stat_result) -> bool:
+        """Whether a folder has not been entered on another way; from now on it has."""
+        place = (status.st_dev, status.st_ino)
+        if place in self.entered:
+            self.passed_over["links to folders that are read already"] += 1
+            return False
+        self.entered.add(place)
+        return True
+
+    def entries(self, at: bytes) -> list[tuple[bytes, os.stat_result]]:
+        """Note the files of a folder, and return its folders, last name first."""
+        with os.scandir(os.path.join(self.root, at)) as entries:
+            found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        folders = [self._visit(entry, os.path.join(at, entry.name)) for entry in found]
+        return [folder for folder in folders if folder]
 
     def _visit(self, entry: os.DirEntry[bytes], at: bytes) -> tuple[bytes, os.stat_result] | None:
-        """Note a file, or return a folder that is to be entered."""
+        """Note a file, or return a folder."""
         if entry.name.startswith(b"."):
             self.passed_over["hidden files and folders"] += 1
             return None
+        name = name_of(at)
         try:
             status = entry.stat()
-            if entry.is_symlink() and not self._leads_out(at):
-                return None
         except OSError as error:
-            if not entry.is_symlink() or self.is_wanted(name_of(at)):
-                why = "a link that leads nowhere" if entry.is_symlink() else str(error.strerror)
-                self._problem("unreadable", at, why)
+            why = "a link that leads nowhere" if entry.is_symlink() else str(error.strerror)
+            self.note_problem(at, why)
+            return None
+        if entry.is_symlink() and not self._leads_out(at):
             return None
         if stat.S_ISDIR(status.st_mode):
             return at, status
-        name = name_of(at)
         if not self.is_wanted(name):
-            self.unwanted[os.path.splitext(name)[1].lower() or "no ending"] += 1
+            self.unwanted[_ending(name)] += 1
         elif not stat.S_ISREG(status.st_mode):
-            self._problem("unreadable", at, "neither a file nor a folder")
+            self.note_problem(at, "neither a file nor a folder")
         else:
             self.listing.files[name] = status
         return None
@@ -122,18 +129,25 @@ class _Walk:
             self.passed_over["links to what is inside the folder anyway"] += 1
             return False
         if self.real_root.startswith(os.path.join(target, b"")):
-            self._problem("unreadable", at, "a link to a folder that holds this one")
+            self.note_problem(at, "a link to a folder that holds this one")
             return False
         return True
 
-    def _problem(self, what: str, at: bytes, why: str) -> None:
-        self.listing.problems.append(Problem(what, name_of(at), why))
+    def note_problem(self, at: bytes, why: str) -> None:
+        """Note something that cannot be read."""
+        self.listing.problems.append(Problem("unreadable", name_of(at), why))
 
     def sum_up(self, where: str) -> None:
         """Name what was passed over, in one line for each reason."""
         for reason, count in self.passed_over.items():
             self.listing.problems.append(Problem("skipped", where, f"{count} {reason}"))
         if self.unwanted:
-            kinds = ", ".join(f"{ending} ({count})" for ending, count in sorted(self.unwanted.items()))
-            why = f"{self.unwanted.total()} files of kinds that are not read: {kinds}"
+            kinds = [f"{ending} ({count})" for ending, count in self.unwanted.most_common(_MAX_KINDS)]
+            more = ["..."] if len(self.unwanted) > _MAX_KINDS else []
+            why = f"files of kinds that are not read: {self.unwanted.total()}, {', '.join(kinds + more)}"
             self.listing.problems.append(Problem("ignored", where, why))
+
+
+def _ending(name: str) -> str:
+    endings = PurePosixPath(name.lower()).suffixes
+    return "".join(endings[-2:] if endings and endings[-1] in COMPRESSIONS else endings[-1:]) or "no ending"

@@ -5,6 +5,7 @@ which bytes are whose. Both are written and read as streams; what the bytes mean
 import hashlib
 import io
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from data.facts import Progress, no_progress
 from data.sources.base import SlotItem, SourceError, item_record
 
 ITEMS_FILE = "items.jsonl"
 CONTENT_FILE = "content.bin"
 CHUNK = 1 << 20  # bytes read at a time
+_PROGRESS_SECONDS = 0.2
 
 
 class ChangedSinceLookError(SourceError):
@@ -28,9 +31,15 @@ class DamagedPackError(SourceError):
 
 
 class PackWriter(AbstractContextManager["PackWriter"]):
-    """Writes a slot item by item into the folder `out`; both files are there even when there is no item."""
+    """Writes a slot item by item into the folder `out`; both files are there even when there is no item.
 
-    def __init__(self, out: Path) -> None:
+    `progress` gets (bytes written, `total`, "bytes") a few times a second.
+    """
+
+    def __init__(self, out: Path, total: int = 0, progress: Progress = no_progress) -> None:
+        self._total = total
+        self._progress = progress
+        self._told = time.monotonic()
         self._content = (out / CONTENT_FILE).open("wb")
         self._items = (out / ITEMS_FILE).open("w", encoding="ascii", newline="\n")
         self.items = 0
@@ -48,6 +57,9 @@ class PackWriter(AbstractContextManager["PackWriter"]):
             self._content.write(chunk)
             digest.update(chunk)
             size += len(chunk)
+            if time.monotonic() - self._told > _PROGRESS_SECONDS:
+                self._told = time.monotonic()
+                self._progress(self.bytes + size, self._total, "bytes")
         if check and (digest.hexdigest() != item.fingerprint or size != item.size):
             raise ChangedSinceLookError(
                 f"{item.native_id} changed while this run was reading it: {item.size} bytes with digest "
@@ -64,6 +76,8 @@ class PackWriter(AbstractContextManager["PackWriter"]):
     ) -> None:
         self._content.close()
         self._items.close()
+        if kind is None:
+            self._progress(self.bytes, self._total, "bytes")
 
 
 @dataclass(frozen=True)

@@ -84,12 +84,11 @@ class PythonDocsConfig(SourceConfig):
         """Write the texts as UTF-8."""
         texts, _ = _texts(_stamp())
         total = sum(item.size for item in items)
-        with PackWriter(out) as pack:
+        with PackWriter(out, total, progress) as pack:
             for item in items:
                 if item.native_id not in texts:
                     raise ChangedSinceLookError(f"{item.native_id} is not in this Python any more. Run again.")
                 pack.add(item, [texts[item.native_id]])
-                progress(pack.bytes, total, "bytes")
         return Facts(counts={"items": pack.items, "bytes": pack.bytes}, licences=[self.licence])
 
     def read(self, raw: Path, note: Note = no_note) -> Iterator[RawDocument | Problem]:

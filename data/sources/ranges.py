@@ -1,0 +1,93 @@
+"""Large files as several items, so that the memory of later stages and the work after an appended line stay bounded.
+
+A plain file over `RANGE_BYTES` is cut at line ends into ranges that depend only on what stands before their ends:
+appending changes the last range or adds new ones. UTF-16 and UTF-32 files are left whole, and so are compressed ones.
+"""
+
+import codecs
+import hashlib
+import os
+from dataclasses import dataclass
+from io import BufferedReader
+from typing import Any
+
+RANGE_BYTES = 64_000_000
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_SETTLED_NS = 2_000_000_000  # a file that has been left alone for so long shows a later change in its times
+
+
+@dataclass(frozen=True)
+class Range:
+    """A part of a file in bytes, and the `content_fingerprint` of that part."""
+
+    start: int
+    size: int
+    fingerprint: str
+
+
+class Memo:
+    """Ranges of files as an earlier look found them; they hold as long as a file's size, times and inode do.
+
+    now  nanoseconds since the epoch, from before the first file is read
+    """
+
+    def __init__(self, earlier: Any, now: int) -> None:
+        self._earlier = earlier if isinstance(earlier, dict) else {}
+        self._now = now
+        self.entries: dict[str, Any] = {}  # JSON-able; what the next look may rely on
+
+    def get(self, name: str, status: os.stat_result) -> list[Range] | None:
+        """The ranges of a file that has not been touched since, or None."""
+        entry = self._earlier.get(name)
+        try:
+            marks, ranges = entry
+            found = [Range(int(start), int(size), str(fingerprint)) for start, size, fingerprint in ranges]
+        except (TypeError, ValueError):
+            return None
+        if marks != _marks(status):
+            return None
+        self.entries[name] = entry
+        return found
+
+    def put(self, name: str, status: os.stat_result, ranges: list[Range]) -> None:
+        """Remember the ranges of a file, unless it was touched so recently that its times might not show a change.
+
+        status  from before the file was read
+        """
+        if max(status.st_mtime_ns, status.st_ctime_ns) < self._now - _SETTLED_NS:
+            self.entries[name] = [_marks(status), [[part.start, part.size, part.fingerprint] for part in ranges]]
+
+
+def _marks(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def cut_file(file: BufferedReader, is_compressed: bool) -> list[Range]:
+    """The ranges of an open file, from its beginning to its end; one of no bytes if it is empty. Reads all of it.
+
+    Memory: `RANGE_BYTES` when the file is that large, else next to nothing.
+    """
+    is_wide = file.read(4).startswith(_WIDE_MARKS)
+    file.seek(0)
+    if is_compressed or is_wide or os.fstat(file.fileno()).st_size < RANGE_BYTES:
+        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+        return [Range(0, file.tell(), fingerprint)]
+    ranges = []
+    start = 0
+    while block := file.read(RANGE_BYTES):
+        size = _last_line_end(block) if len(block) == RANGE_BYTES else len(block)
+        ranges.append(Range(start, size, hashlib.sha256(memoryview(block)[:size]).hexdigest()))
+        start += size
+        file.seek(start)
+    return ranges
+
+
+def _last_line_end(block: bytes) -> int:
+    """Where to cut: after the last line, or before the last character, in UTF-8, when a line is longer than that."""
+    end = block.rfind(b"\n") + 1
+    if end:
+        return end
+    end = len(block) - 1
+    while end > len(block) - 4 and block[end] & 0xC0 == 0x80:  # a byte that continues a character
+        end -= 1
+    return end

@@ -1,0 +1,189 @@
+"""Textmill under a real Prefect: server, worker and deployments as `make ui` starts them, runs as users start them."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "sources": {"letters": {"kind": "folder", "path": "to be set"}},
+    "tokenizer": {"kind": "bpe", "vocab_size": 300},
+    "model": {"preset": "modern", "layers": 1, "width": 16, "heads": 1, "context": 16},
+    "training": {"steps": 20, "batch_size": 2},
+    "sampling.tokens": 8,
+    "split.passage_bytes": 200,
+    "split.max_whole_bytes": 400,
+    "split.min_passages": 4,
+}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Textmill:
+    """A server with its worker, and the commands a user would type against it."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self.folder = folder
+        self.log = folder / "ui.log"
+        self.environment = {
+            **os.environ,
+            "PREFECT_HOME": str(folder / "prefect"),
+            "TEXTMILL_STORE": str(folder / "store"),
+            "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+            "COLUMNS": "300",
+        }
+        texts = folder / "texts"
+        texts.mkdir()
+        for number in range(12):
+            lines = (f"Letter {number}, line {line}: the {line * number % 97}th word of many." for line in range(40))
+            (texts / f"{number:02d}.txt").write_text("\n".join(lines))
+        self.overrides = TINY | {"sources": {"letters": {"kind": "folder", "path": str(texts)}}}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flows", "ui", "--port", str(self.port)],
+            env={k: v for k, v in self.environment.items() if k != "PREFECT_API_URL"},
+            stdout=self.log.open("w"),
+            stderr=subprocess.STDOUT,
+        )
+
+    def wait_until_up(self):
+        deadline = time.monotonic() + 150
+        while "Textmill is up" not in self.log.read_text():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.3)
+
+    def prefect(self, *arguments, timeout=150):
+        return subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=self.folder,
+        )
+
+    def run(self, deployment="pipeline/python-docs", watch=True, overrides=None, **parameters):
+        parameters["overrides"] = self.overrides | (overrides or {})
+        watching = ["--watch"] if watch else []
+        return self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters), *watching)
+
+    def task_states(self, flow_run_id):
+        """{task run name: state name} of a flow run, asked from the server."""
+        code = (
+            "import asyncio, json, sys\n"
+            "from prefect import get_client\n"
+            "from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId\n"
+            "async def main(id):\n"
+            "    async with get_client() as client:\n"
+            "        flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[id]))\n"
+            "        tasks = await client.read_task_runs(flow_run_filter=flow_run)\n"
+            "        logs = await client.read_logs(log_filter=LogFilter(flow_run_id=LogFilterFlowRunId(any_=[id])))\n"
+            "        state = (await client.read_flow_run(id)).state\n"
+            "        print(json.dumps({'tasks': {t.name: t.state_name for t in tasks},\n"
+            "                          'state': state.name, 'logs': [log.message for log in logs]}))\n"
+            "asyncio.run(main(sys.argv[1]))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, flow_run_id], env=self.environment, capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    textmill = Textmill(tmp_path_factory.mktemp("server"))
+    try:
+        textmill.wait_until_up()
+        yield textmill
+    finally:
+        textmill.stop()
+
+
+def flow_run_id(done):
+    return re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout).group()
+
+
+STAGES = ["raw", "documents", "duplicates", "corpus", "tokenizer", "tokens", "model", "evaluation", "samples", "report"]
+
+
+def test_a_deployment_runs_and_a_rerun_is_cached(up):
+    first = up.run()
+    assert first.returncode == 0, first.stdout + first.stderr
+    seen = up.task_states(flow_run_id(first))
+    assert seen["state"] == "Completed"
+    assert "documents letters 1/1" in seen["tasks"]
+    assert set(seen["tasks"].values()) == {"Completed"}, "nothing was there to be reused"
+
+    again = up.run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    seen = up.task_states(flow_run_id(again))
+    cached = {name.partition(":")[0]: state for name, state in seen["tasks"].items() if "reused" in name}
+    assert cached == dict.fromkeys(STAGES, "Cached")
+    assert "documents: 1 of 1 reused" in seen["tasks"]
+    assert not [name for name in seen["tasks"] if name.startswith("model ")], "no unit was built"
+
+    refreshed = up.run(refresh=["model"])
+    assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+    tasks = up.task_states(flow_run_id(refreshed))["tasks"]
+    assert [name for name in tasks if name.startswith("model ")], "the refreshed stage was built again"
+    assert tasks["evaluation: 1 of 1 reused"] == "Cached", "the same bytes came out, so nothing below was built"
+
+
+def test_the_flows_corpus_and_training_meet_at_the_newest_corpus(up):
+    assert up.run("corpus/python-docs", until="tokens").returncode == 0
+    alone = up.run("training/python-docs", overrides={"training.steps": 21})
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert "look at letters" not in up.task_states(flow_run_id(alone))["tasks"]
+
+
+def test_a_failing_run_exits_1_with_its_cause_in_the_log(up):
+    done = up.run(overrides={"sources": {"letters": {"kind": "folder", "path": str(up.folder / "nowhere")}}})
+    assert done.returncode == 1
+    seen = up.task_states(flow_run_id(done))
+    assert seen["state"] == "Failed"
+    assert any("nowhere" in line for line in seen["logs"])
+
+
+def test_a_wrong_stage_is_refused_before_anything_runs(up):
+    done = up.run(refresh=["modle"])
+    assert done.returncode == 1
+    assert "modle" in done.stdout + done.stderr
+
+
+def test_cancelling_leaves_a_checkpoint_from_which_the_next_run_goes_on(up):
+    changes = {"overrides": {"training.steps": 1200}, "runtime": {"checkpoint_seconds": 0.5}}
+    started = up.run(watch=False, **changes)
+    assert started.returncode == 0, started.stderr
+    run_id = flow_run_id(started)
+    work = up.folder / "store" / "work"
+    deadline = time.monotonic() + 90
+    while not list(work.glob("model-*/keep/checkpoints/*/state.json")):
+        assert time.monotonic() < deadline, "no checkpoint appeared"
+        time.sleep(0.1)
+    assert up.prefect("flow-run", "cancel", run_id).returncode == 0
+    deadline = time.monotonic() + 60
+    while up.task_states(run_id)["state"] not in ("Cancelled", "Completed"):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert up.task_states(run_id)["state"] == "Cancelled"
+    assert not list((up.folder / "store" / "model").glob("*/.partial*"))
+
+    resumed = up.run(**changes)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert any("Going on from step" in line for line in up.task_states(flow_run_id(resumed))["logs"])
