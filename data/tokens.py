@@ -1,20 +1,205 @@
-"""Interim."""
+"""The tokens stage: the corpus shards of one slot become arrays of ids that numpy maps straight from the disk.
+
+Every row of a shard is one document here: `<|endoftext|>`, then its ids. What the ids mean, and how the bulk of them
+is computed and checked, is settled in data/tokenizers; this module reads in row groups, inserts, and writes.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
 import numpy as np
-from data.facts import Facts
-from data.shards import read_texts
-from data.tokenizers.load import load_tokenizer
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from data.facts import Facts, Progress, no_progress
+from data.shards import read_batches, text_sizes
+from data.tokenizers.bulk import BulkEncoder, ReferenceEncoder
+from data.tokenizers.config import TokenizerError
+from data.tokenizers.gigatoken_encoder import GigatokenDiffersError, GigatokenEncoder, known_difference
+from data.tokenizers.load import Tokenizer, load_tokenizer
+
+SIDES = ("train", "validation")
 
 
-def encode_slot(corpus, tokenizer, out, threads, progress):
-    t = load_tokenizer(tokenizer)
-    c = {}
-    for side in ("train", "validation"):
-        ids, docs, nb = [], [], 0
-        p = corpus / f"{side}.parquet"
-        for b in read_texts(p) if p.exists() else ():
-            for x in b:
-                docs.append(len(ids)); ids.append(t.eot_id); ids += t.encode_ordinary(x); nb += len(x.encode())
-        docs.append(len(ids))
-        np.save(out / f"{side}.npy", np.array(ids, np.uint16)); np.save(out / f"{side}.documents.npy", np.array(docs, np.int64))
-        c |= {f"{side}_tokens": len(ids), f"{side}_bytes": nb}
-    return Facts(counts=c)
+def encode_slot(
+    corpus_dir: Path, tokenizer_dir: Path, out: Path, threads: int = 1, progress: Progress = no_progress
+) -> Facts:
+    """Encode the shards of one slot; either may be missing.
+
+    corpus_dir     holds `train.parquet` and `validation.parquet`
+    tokenizer_dir  holds the tokenizer
+    out            gets, per side, `{side}.npy`: (n,) uint16, or uint32 above 65,536 ids, with `<|endoftext|>` before
+                   each document exactly once; and `{side}.documents.npy`: (documents + 1,) int64, where each starts
+                   and, last, n
+    threads        row groups encoded at once; the bytes written do not depend on it
+    returns        tokens, documents, bytes and characters of both sides
+
+    Memory is bounded by `threads` + 1 row groups and 8 bytes per document.
+    """
+    tokenizer = load_tokenizer(tokenizer_dir)
+    facts = Facts()
+    encoder: BulkEncoder = ReferenceEncoder(tokenizer)
+    slot = _Slot(corpus_dir, out, tokenizer, threads, progress)
+    if tokenizer.vocabulary.kind != "characters":
+        try:
+            if difference := known_difference(tokenizer_dir):
+                raise GigatokenDiffersError(difference)
+            return slot.write(GigatokenEncoder(tokenizer_dir, tokenizer), facts)
+        except GigatokenDiffersError as difference:
+            facts = Facts(notes=[f"Encoded with tiktoken, which is slower: gigatoken {difference}."])
+    return slot.write(encoder, facts)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    corpus_dir: Path
+    out: Path
+    tokenizer: Tokenizer
+    threads: int
+    progress: Progress
+
+    def write(self, encoder: BulkEncoder, facts: Facts) -> Facts:
+        """Write both sides and add their counts to `facts`; what stands in `out` already is overwritten."""
+        paths = {side: self.corpus_dir / f"{side}.parquet" for side in SIDES}
+        rows = {side: pq.read_metadata(path).num_rows if path.exists() else 0 for side, path in paths.items()}
+        licences: set[str] = set()
+        done = 0
+        for side, path in paths.items():
+            count = {"tokens": 0, "documents": 0, "bytes": 0, "characters": 0}
+            starts = [np.zeros(1, np.int64)]
+            batches = read_batches(path, ["text", "licence"]) if rows[side] else ()
+            with ArrayFile(self.out / f"{side}.npy", token_dtype(self.tokenizer.vocab_size)) as array:
+                for block in _in_order(partial(_encode, encoder, self.tokenizer), batches, self.threads):
+                    starts.append(block.ends + array.count)
+                    array.append(block.tokens)
+                    for key, value in block.counts.items():
+                        count[key] += value
+                    licences.update(block.licences)
+                    done += block.counts["documents"]
+                    self.progress(done, sum(rows.values()), "documents")
+            np.save(self.out / f"{side}.documents.npy", np.concatenate(starts))
+            facts.counts |= {f"{side}_{key}": value for key, value in count.items()}
+        facts.licences = sorted(licences)
+        return facts
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One row group, encoded. ends (documents,) int64: where each document ends in `tokens`."""
+
+    tokens: NDArray[np.unsignedinteger]
+    ends: NDArray[np.int64]
+    counts: dict[str, int]
+    licences: list[str] = field(default_factory=list)
+
+
+def _encode(encoder: BulkEncoder, tokenizer: Tokenizer, batch: pa.RecordBatch) -> _Block:
+    texts = batch["text"]
+    ids, offsets = encoder.encode(texts)
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < tokenizer.eot_id:
+        raise TokenizerError(
+            f"A text was encoded with ids {ids.min()} to {ids.max()}, but the tokenizer's ordinary ids are 0 to "
+            f"{tokenizer.eot_id - 1}: its files do not belong together. Delete its artifact and run again."
+        )
+    counts = {
+        "tokens": len(ids) + batch.num_rows,
+        "documents": batch.num_rows,
+        "bytes": int(text_sizes(batch).sum()),
+        "characters": pc.sum(pc.utf8_length(texts)).as_py() or 0,
+    }
+    tokens = begin_documents(ids, offsets, tokenizer.eot_id, token_dtype(tokenizer.vocab_size))
+    ends = offsets[1:] + np.arange(1, batch.num_rows + 1)
+    return _Block(tokens, ends, counts, pc.unique(batch["licence"]).to_pylist())
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    """What holds every id: uint16 up to 65,536 ids, uint32 above."""
+    return np.uint16 if vocab_size <= 2**16 else np.uint32
+
+
+def begin_documents(
+    ids: NDArray[np.integer],
+    offsets: NDArray[np.int64],
+    eot_id: int,
+    dtype: type[np.uint16] | type[np.uint32],
+) -> NDArray[np.unsignedinteger]:
+    """Put `eot_id` before each document.
+
+    ids      (n,), the documents one after the other
+    offsets  (documents + 1,) int64, where each begins in `ids`
+    returns  (n + documents,) of `dtype`
+    """
+    documents = len(offsets) - 1
+    tokens = np.empty(len(ids) + documents, dtype)
+    heads = offsets[:-1] + np.arange(documents)
+    ordinary = np.ones(len(tokens), np.bool_)
+    ordinary[heads] = False
+    tokens[heads] = eot_id
+    tokens[ordinary] = ids
+    return tokens
+
+
+def _in_order(
+    work: Callable[[pa.RecordBatch], _Block], batches: Iterable[pa.RecordBatch], threads: int
+) -> Iterator[_Block]:
+    """`work` of each batch, in their order, at most `threads` at a time; no further ahead than that."""
+    if threads == 1:
+        yield from map(work, batches)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[_Block]] = deque()
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(work, batch))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class ArrayFile:
+    """A one-dimensional `.npy` file written piece by piece; its header gets the length when the file is closed."""
+
+    def __init__(self, path: Path, dtype: type[np.generic]) -> None:
+        self.count = 0
+        self._dtype = np.dtype(dtype)
+        self._file = path.open("wb")
+        self._write_header()
+        self._data_start = self._file.tell()
+
+    def append(self, values: NDArray[np.generic]) -> None:
+        """Append values of the file's dtype."""
+        if values.dtype != self._dtype:
+            raise ValueError(f"The file holds {self._dtype}, not {values.dtype}.")
+        self._file.write(np.ascontiguousarray(values).data)
+        self.count += len(values)
+
+    def _write_header(self) -> None:
+        description = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": description, "fortran_order": False, "shape": (self.count,)}
+        np.lib.format.write_array_header_1_0(self._file, header)  # pads, so that a longer count fits as well
+
+    def __enter__(self) -> "ArrayFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._file.seek(0)
+                self._write_header()
+                if self._file.tell() != self._data_start:
+                    raise ValueError(f"The header of {self._file.name} has grown into its data.")
+        finally:
+            self._file.close()

@@ -1,9 +1,10 @@
 """What every flow does first: settle the recipe, open the store, sweep what killed runs left."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.recipe import Recipe, with_overrides
 from tasks.progress import watcher
@@ -12,7 +13,7 @@ from tasks.run import Run
 from tasks.runtime import Runtime, available_cores
 
 # Submitted tasks wait for a free thread; a stage never submits more than `runtime.workers` at once.
-TASK_RUNNER = ThreadPoolTaskRunner(max_workers=max(4, available_cores()))
+TASK_RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=max(4, available_cores())))
 
 
 def start_run(

@@ -58,7 +58,7 @@ class Source:
         if self.tokens < context + 1:
             raise GPTError(
                 f"Source {name} has {self.tokens} training tokens, but one window takes {context + 1} "
-                f"(model.context + 1): shorten model.context or add text to the source."
+                f"(model.context + 1): shorten model.context, add text to the source or leave it out."
             )
         self._blocks = _cut_blocks(self.shards)
         # one window more than needed, because the grid of windows moves
@@ -130,6 +130,8 @@ class Batches:
         self.batch_size = batch_size
         self.vocab_size = vocab_size
         used = [name for name, shards in sources.items() if any(shard.documents for shard in shards)]
+        if not used:
+            raise GPTError("No source holds any training text: add text to the sources.")
         self.sources = [Source(name, sources[name], context, derive(seed, place)) for place, name in enumerate(used)]
         self._shares = _shares([weights[name] for name in used])
 

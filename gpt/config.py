@@ -186,7 +186,7 @@ class SamplingConfig:
 class EvaluationConfig:
     """How the 95% interval of bits per byte is estimated: by bootstrap over passages."""
 
-    __pydantic_config__ = {"extra": "forbid", "use_attribute_docstrings": True}
+    __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
 
     resamples: int = 1000
     """Draws of as many passages as there are, with replacement, 1 to 100000."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from gpt.arrays import TokenShard
 from gpt.device import mixed_precision
+from gpt.errors import GPTError
 from gpt.model import GPT
 from gpt.shuffle import shuffled
 
@@ -119,6 +120,11 @@ def _score_batch(
     for row, window in enumerate(windows):
         ids[row, : window.end - window.begin + 1] = passages[window.passage][window.begin : window.end + 1]
         counted[row, window.scored - window.begin : window.end - window.begin] = True
+    if ids.max() >= model.config.vocab_size:
+        raise GPTError(
+            f"A validation array holds the id {ids.max()}, but the model knows only {model.config.vocab_size} ids: "
+            f"score it on arrays of its own tokenizer."
+        )
     on_device = torch.from_numpy(ids).to(device)
     chosen = torch.from_numpy(counted).to(device)
     with torch.autocast(device.type, enabled=False) if exact else mixed_precision(device):

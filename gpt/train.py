@@ -47,6 +47,9 @@ def main() -> int:
 
 def train(job: RunJob, stop: Stop) -> int:
     """Train with the lock held; what is wrong with the job is told apart from what goes wrong in training."""
+    import torch
+
+    from gpt.device import describe
     from gpt.trainer import StopRequested, Trainer
 
     trainer = Trainer(job, stop, say)
@@ -57,6 +60,10 @@ def train(job: RunJob, stop: Stop) -> int:
         return STOPPED
     except GPTError as error:
         return complain(COMMAND, error, FAILED)
+    except torch.OutOfMemoryError:
+        return complain(
+            COMMAND, f"{describe(trainer.device)} is out of memory: lower training.micro_batch.", FAILED
+        )
     return FINISHED
 
 

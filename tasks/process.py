@@ -30,8 +30,8 @@ def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_r
     """Run `python -m MODULE JOB`, hand every new line of `metrics` (JSON lines) to `on_record`, and wait for its end.
 
     What the child prints is appended to `log`; a trainer's words, but not its steps, are told to the watcher, too. If
-    this thread is interrupted (Ctrl-C, Prefect's cancellation), the child is asked to save and stop, and the interruption
-    goes on. Raises TextmillError with the child's last words when it fails.
+    this thread is interrupted (Ctrl-C, Prefect's cancellation), the child is asked to save and stop, and the
+    interruption goes on. Raises TextmillError with the child's last words when it fails.
     """
     argv = [sys.executable, "-m", module, str(job)]
     reading, writing = os.pipe()

@@ -1,15 +1,159 @@
-"""Interim; another file takes its place."""
+"""What a run leaves in Prefect: a markdown artifact, its run card, and the metrics that the command line prints.
+
+A card is about one run, so every run gets one, also a run that reused everything; pictures come from the report that
+it cites. Prefect is a guest here: when it does not take the card, the run goes on.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+
+from data.manifest import ArtifactRef
+from tasks.progress import run_logger
+from tasks.report import LOSS_PICTURE, PAGE_FILE
+from tasks.report_facts import Made, SourceFacts, add_up, read_evaluation
+from tasks.report_observed import Note, read_completions, read_notes, trace
+from tasks.report_page import byte_size, compact, data_url, decimals, duration, number, visible
+from tasks.run import Run
+
+MAX_PICTURE_BYTES = 150_000  # a third more once it is text; the whole card stays below 300 kB
+MAX_SAMPLE_CHARACTERS = 1_500
+MAX_NOTES = 20
 
 
-def collect_metrics(run, made):
-    s = run.store.manifest(made.model).counts
-    e = run.store.manifest(made.evaluation).counts
+def collect_metrics(run: Run, made: Made) -> dict[str, Any]:
+    """The numbers of a run that its last line of JSON carries; None for what was not measured."""
+    store = run.store
+    trained = store.manifest(made.model).counts
+    scored = read_evaluation(store, made) or {}
+    tokens = add_up(store.manifest(ref).counts for ref in made.tokens)
+    text = SourceFacts("all", len(made.tokens), {}, store.manifest(made.index).counts, tokens, ())
     return {
-        "val_bpb": e["bits_per_byte"],
-        "val_loss": e["loss"],
-        **{k: s.get(k) for k in ("train_loss", "train_tokens_per_s", "parameters", "steps")},
+        "val_bpb": scored.get("bits_per_byte"),
+        "val_bpb_interval": scored.get("bits_per_byte_interval"),
+        "val_loss": scored.get("loss"),
+        "perplexity": scored.get("perplexity"),
+        "train_loss": trained.get("train_loss"),
+        "train_tokens_per_s": trained.get("train_tokens_per_s"),
+        "parameters": trained.get("parameters"),
+        "steps": trained.get("steps"),
+        "vocab_size": store.manifest(made.model).recipe.config.get("model", {}).get("vocab_size"),
+        "train_tokens": tokens.get("train_tokens", 0),
+        "validation_tokens": tokens.get("validation_tokens", 0),
+        "bytes_per_token": text.bytes_per_token,
     }
 
 
-def publish_run_card(run, page, made):
-    pass
+def publish_run_card(run: Run, page: ArtifactRef, made: Made) -> None:
+    """Leave the card of this run in Prefect; a failure is only logged, for nothing depends on the card."""
+    card = run_card(run, page, made)
+    try:
+        create_markdown_artifact(card, key=card_key(run.recipe_name), description=f"Run card of {run.recipe_name}")
+    except Exception as error:  # whatever Prefect's client raises: the model is made, and stays made
+        run_logger().warning("The run card could not be left in Prefect (%s: %s).", type(error).__name__, error)
+
+
+def card_key(recipe_name: str) -> str:
+    """Prefect's key for the cards of a recipe: lower-case letters, digits and dashes."""
+    plain = re.sub(r"[^a-z0-9]+", "-", recipe_name.lower()).strip("-")
+    return f"run-{plain}" if plain else "run"
+
+
+def run_card(run: Run, page: ArtifactRef, made: Made) -> str:
+    """The card as markdown: numbers, what each stage did, the loss curve, a sample, where things lie, warnings."""
+    folder = run.store.path(page)
+    where = {
+        "Report": folder / PAGE_FILE,
+        "Model": run.store.path(made.model),
+        "Samples": run.store.path(made.samples),
+    }
+    notes = read_notes(trace(run.store, made), run.notes)
+    parts = [
+        f"# {_plain(run.recipe_name)}",
+        _numbers(collect_metrics(run, made)),
+        _picture(folder / LOSS_PICTURE),
+        _stages(run),
+        _sample(read_completions(run.store, made.samples)),
+        "## Where it lies\n\n" + "\n".join(f"- {name}: {_code(str(path))}" for name, path in where.items()),
+        _notes(notes),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _numbers(metrics: dict[str, Any]) -> str:
+    score = "The model was not scored: there is no validation text."
+    if metrics["val_bpb"] is not None:
+        low, high = metrics["val_bpb_interval"]
+        score = f"**{metrics['val_bpb']:.3f} bits per byte** on held-out text (95% interval {low:.3f} to {high:.3f})"
+    rows = [
+        ("Validation loss", decimals(metrics["val_loss"])),
+        ("Perplexity", decimals(metrics["perplexity"], 1)),
+        ("Training loss", decimals(metrics["train_loss"])),
+        ("Parameters", compact(metrics["parameters"])),
+        ("Steps", number(metrics["steps"])),
+        ("Training tokens", compact(metrics["train_tokens"])),
+        ("Vocabulary", number(metrics["vocab_size"])),
+        ("Tokens per second", number(metrics["train_tokens_per_s"])),
+    ]
+    return f"{score}\n\n" + _table(("", ""), rows)
+
+
+def _stages(run: Run) -> str:
+    rows = [
+        (stage, number(record.reused), number(record.built), duration(record.seconds))
+        for stage, record in run.records.items()
+    ]
+    return "## Stages\n\n" + _table(("Stage", "Reused", "Built", "Time"), rows)
+
+
+def _picture(path: Path) -> str:
+    """The loss curve; nothing where the report has none, or one too large for a card."""
+    if not path.exists() or path.stat().st_size > MAX_PICTURE_BYTES:
+        return ""
+    return f"![Training and validation loss over steps]({data_url(path.read_bytes())})"
+
+
+def _sample(completions: dict[str, str]) -> str:
+    if not completions:
+        return ""
+    prompt, text = max(completions.items(), key=lambda item: bool(item[0]))  # the first with a prompt, if any has one
+    return "## A sample\n\n" + _block(visible(prompt + text, MAX_SAMPLE_CHARACTERS))
+
+
+def _notes(notes: Sequence[Note]) -> str:
+    if not notes:
+        return ""
+    lines = [f"- {_plain(visible(note.text, 300))} ({_plain(note.where)})" for note in notes[:MAX_NOTES]]
+    if len(notes) > MAX_NOTES:
+        lines.append(f"- {len(notes) - MAX_NOTES} more are in the report.")
+    return "## Notes\n\n" + "\n".join(lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    ruler = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *rows))
+
+
+def _plain(text: str) -> str:
+    """Text that markdown shows as it is, in one line."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~<>-])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def _code(text: str) -> str:
+    fence = _fence(text, 1)
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
+
+
+def _block(text: str) -> str:
+    fence = _fence(text, 3)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    """Backticks, more than any run of them in the text."""
+    longest = max((len(found) for found in re.findall("`+", text)), default=0)
+    return "`" * max(least, longest + 1)

@@ -6,7 +6,7 @@ corpus grows, so a later slot is compared with earlier ones and never the other 
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ class Slot:
         return f"{self.source}-{self.number:04d}"
 
 
-def clean(run: Run, slots: Sequence[Slot], sources: dict[str, SourceConfig], config: CleanConfig) -> list[Slot]:
+def clean(run: Run, slots: Sequence[Slot], sources: Mapping[str, SourceConfig], config: CleanConfig) -> list[Slot]:
     """Documents of every raw slot."""
     units = []
     for slot in slots:

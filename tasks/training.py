@@ -138,14 +138,15 @@ def _train(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
     run_file = run_dir / "RUN.json"
     run_file.write_text(json.dumps(job | {"run_dir": str(run_dir)}, indent=1, sort_keys=True) + "\n")
     steps = job["training"]["steps"]
-    heard = {"at": 0.0, "val": ""}
+    heard_at, validation = 0.0, ""
 
     def on_record(record: dict[str, Any]) -> None:
+        nonlocal heard_at, validation
         if record["kind"] == "evaluation":
-            heard["val"] = f", validation {record['val_bpb']:.3f} bits per byte" if record.get("val_bpb") else ""
-        elif time.monotonic() - heard["at"] > 0.5 or record["step"] == steps:
-            heard["at"] = time.monotonic()
-            note = f"loss {record['loss']:.3f}, {record['tokens_per_s']:,.0f} tokens/s{heard['val']}"
+            validation = f", validation {record['val_bpb']:.3f} bits per byte" if record.get("val_bpb") else ""
+        elif time.monotonic() - heard_at > 0.5 or record["step"] == steps:
+            heard_at = time.monotonic()
+            note = f"loss {record['loss']:.3f}, {record['tokens_per_s']:,.0f} tokens/s{validation}"
             progress(record["step"], steps, "steps", note)
 
     run_gpt("gpt.train", run_file, run_dir / "train.log", run_dir / "metrics.jsonl", on_record)

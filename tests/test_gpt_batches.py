@@ -155,6 +155,8 @@ def test_a_batch_depends_on_seed_and_step_alone():
 def test_a_source_that_is_too_short_or_foreign_is_refused():
     with pytest.raises(GPTError, match=r"Source tiny has 6 training tokens.* 9"):
         Batches({"tiny": [shard([[EOT, 1, 2, 3, 4, 5]])]}, {"tiny": 1.0}, 8, 2, 50, seed=1)
+    with pytest.raises(GPTError, match="No source holds any training text"):
+        Batches({"empty": [shard([])]}, {"empty": 1.0}, 8, 2, 50, seed=1)
     foreign = Batches({"a": [shard([[EOT, 1, 2, 77, 4, 5, 6]])]}, {"a": 1.0}, 4, 2, 50, seed=1)
     with pytest.raises(GPTError, match=r"id 77, .* 50"):
         foreign.batch(0)

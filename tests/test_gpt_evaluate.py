@@ -175,6 +175,8 @@ def test_what_cannot_be_scored_is_refused(tmp_path):
         return str(error.value)
 
     assert "no validation passage" in refusal(sources={"empty": job["sources"]["empty"]})
+    foreign = write_arrays(tmp_path, "foreign", [[EOT, 3, 50, 4]])
+    assert "id 50, but the model knows only 50" in refusal(sources={"foreign": {"validation": [foreign]}})
     np.save(tmp_path / "short.npy", TOKEN_BYTES[:-1])
     assert "(49,), but the model knows 50 ids" in refusal(token_bytes=str(tmp_path / "short.npy"))
     assert "model.json" in refusal(model_dir=str(tmp_path))

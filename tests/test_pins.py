@@ -19,7 +19,9 @@ def pins():
 
 def test_every_installed_version_is_its_pin():
     installed = {canonical(one.metadata["Name"]): one.version.partition("+")[0] for one in distributions()}
-    wrong = {name: (version, pins()[name]) for name, version in installed.items() if pins().get(name, version) != version}
+    wrong = {
+        name: (version, pins()[name]) for name, version in installed.items() if pins().get(name, version) != version
+    }
     assert not wrong, f"installed, pinned: {wrong}. Run make venv-test, or raise the pin on purpose"
 
 

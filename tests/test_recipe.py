@@ -1,4 +1,4 @@
-"""Recipes: what is accepted, what is refused and in which words, and that prefect.yaml and docs agree with the models."""
+"""Recipes: what is accepted, what is refused and in which words; prefect.yaml and docs agree with the models."""
 
 import pytest
 

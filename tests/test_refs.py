@@ -91,7 +91,9 @@ def test_damage_is_said_with_place_and_remedy(tmp_path, damage):
             use()
 
 
-NAMES = st.text(max_size=80) | st.text(alphabet="./\\\0 -_aB", max_size=8) | st.sampled_from(["..", "/etc", "a b", "a-b"])
+NAMES = (
+    st.text(max_size=80) | st.text(alphabet="./\\\0 -_aB", max_size=8) | st.sampled_from(["..", "/etc", "a b", "a-b"])
+)
 
 
 @settings(deadline=None, max_examples=60)

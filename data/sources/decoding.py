@@ -62,8 +62,8 @@ def decode(open_file: Callable[[], Iterable[bytes]], fallback: str) -> tuple[Enc
             return encoding, _decode(open_file(), encoding)
         except CannotDecodeError as error:
             failures.append(error)
-    what = "binary" if any(failure.what == "binary" for failure in failures) else "undecodable"
-    raise CannotDecodeError(what, "; ".join(failure.why for failure in failures))
+    binary = [failure for failure in failures if failure.what == "binary"]
+    raise binary[0] if binary else CannotDecodeError("undecodable", "; ".join(failure.why for failure in failures))
 
 
 def _beginning(chunks: Iterable[bytes], size: int) -> tuple[bytes, bool]:

@@ -5,6 +5,7 @@ has a docstring, under a heading with its name and parameters. Knows nothing of 
 """
 
 import ast
+import builtins
 import importlib
 import inspect
 import os
@@ -35,6 +36,9 @@ _EXTENSIONS = (
 
 _WITH_TWIN = {"_abc", "_functools", "_io", "_operator", "xxsubtype"}
 """Built-in modules whose docstrings stand in a module written in Python, too."""
+
+_BUILTINS = dict(vars(builtins))
+"""The built-in names as of now: a program may replace some while it runs, `print` above all where prints are logged."""
 
 
 def module_files() -> list[tuple[str, Path]]:
@@ -109,9 +113,10 @@ def builtin_module_text(name: str) -> str | None:
     except ImportError:
         return None
     sections = [*_section("", module.__doc__)][1:]
-    for member, value in sorted(vars(module).items()):
+    members = _BUILTINS if module is builtins else vars(module)
+    for member, value in sorted(members.items()):
         if not member.startswith("_"):
-            sections += _live_sections(module, member, vars(module).get(f"__{member}__", value))
+            sections += _live_sections(module, member, members.get(f"__{member}__", value))
     sections = [inspect.cleandoc(section) for section in sections]
     return "\n\n".join([name, *sections]) if sections else None
 

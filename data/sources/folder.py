@@ -9,6 +9,7 @@ import codecs
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -56,9 +57,10 @@ class FolderConfig(SourceConfig):
     def _is_an_encoding(cls, name: str) -> str:
         """The canonical name, so that two names of one encoding make one key."""
         try:
-            b"".decode(name)  # refuses codecs that do not give text
             canonical = codecs.lookup(name).name
-        except (LookupError, UnicodeError, ValueError):
+            with suppress(UnicodeError):
+                b"text".decode(name)  # LookupError for codecs that do not give text, such as rot13
+        except (LookupError, ValueError):
             canonical = "undefined"
         if canonical in _NO_CHARSETS:
             raise ValueError(f"Python knows no text encoding {name!r}; try cp1252, iso8859-1, cp1251, shift_jis")

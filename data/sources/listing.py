@@ -142,7 +142,8 @@ class _Walk:
         for reason, count in self.passed_over.items():
             self.listing.problems.append(Problem("skipped", where, f"{count} {reason}"))
         if self.unwanted:
-            kinds = [f"{ending} ({count})" for ending, count in self.unwanted.most_common(_MAX_KINDS)]
+            ordered = sorted(self.unwanted.items(), key=lambda one: (-one[1], one[0]))
+            kinds = [f"{ending} ({count})" for ending, count in ordered[:_MAX_KINDS]]
             more = ["..."] if len(self.unwanted) > _MAX_KINDS else []
             why = f"files of kinds that are not read: {self.unwanted.total()}, {', '.join(kinds + more)}"
             self.listing.problems.append(Problem("ignored", where, why))

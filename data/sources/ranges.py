@@ -40,7 +40,7 @@ class Memo:
         """The ranges of a file that has not been touched since, or None."""
         entry = self._earlier.get(name)
         try:
-            marks, ranges = entry
+            marks, ranges = entry or (None, ())
             found = [Range(int(start), int(size), str(fingerprint)) for start, size, fingerprint in ranges]
         except (TypeError, ValueError):
             return None

@@ -53,7 +53,8 @@ def main() -> None:
             summary = json.loads(printed.splitlines()[-1])
             store = Store(Path(folder))
             refs = [store.resolve(ref) for refs in summary["artifacts"].values() for ref in refs]
-            work = sum(json.loads((store.path(r) / "observed/build.json").read_text())["seconds"] for r in refs)
+            builds = (store.path(ref) / "observed" / "build.json" for ref in refs)
+            work = sum(json.loads(path.read_text())["seconds"] for path in builds)
             again, printed = timed(command, environment)
             summary = json.loads(printed.splitlines()[-1])
             assert all(summary["cached"].values()), summary["cached"]
@@ -64,7 +65,9 @@ def main() -> None:
         share.append(100 * (seconds - work) / seconds)
         cached.append(again)
         own.append(again - empty)
-        print(f"run {number + 1} of {runs}: {seconds:.0f} s, cached {again:.1f} s, empty flow {empty:.1f} s", flush=True)
+        print(
+            f"run {number + 1} of {runs}: {seconds:.0f} s, cached {again:.1f} s, empty flow {empty:.1f} s", flush=True
+        )
     print_table(
         "Orchestration of python-docs",
         [

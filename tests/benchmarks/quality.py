@@ -18,7 +18,9 @@ GPT2 = ["--set", "model.preset=gpt2", "--set", "training.learning_rate=null", "-
 def run(store: str, *options: str) -> dict[str, float]:
     """Metrics of one run of python-docs with options."""
     command = [sys.executable, "-m", "flows", "run", "python-docs", "--until", "report", "--json", *options]
-    done = subprocess.run(command, env={**os.environ, "TEXTMILL_STORE": store}, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        command, env={**os.environ, "TEXTMILL_STORE": store}, check=True, stdout=subprocess.PIPE, text=True
+    )
     return json.loads(done.stdout.splitlines()[-1])["metrics"]
 
 

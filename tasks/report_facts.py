@@ -1,0 +1,177 @@
+"""What is known of a finished run, as numbers: gathered from manifests and payloads, before anybody draws anything.
+
+Everything here follows from the payloads that the report cites, so the same artifacts give the same facts; what was
+only observed (curves, timings, notes) is `tasks/report_observed.py`'s matter. A comparison of several runs starts here.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data.manifest import ArtifactRef, Manifest
+from data.store import Store
+
+EVALUATION_FILE = "evaluation.json"
+INDEX_FILE = "index.json"
+TOKENIZER_META_FILE = "tokenizer.meta.json"
+
+Counts = dict[str, int | float]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run has made. `documents`, `corpus` and `tokens` are slot by slot, in one order."""
+
+    index: ArtifactRef  # of the corpus
+    documents: tuple[ArtifactRef, ...]
+    corpus: tuple[ArtifactRef, ...]
+    tokenizer: ArtifactRef
+    tokens: tuple[ArtifactRef, ...]
+    model: ArtifactRef
+    evaluation: ArtifactRef | None  # None when there is no validation text
+    samples: ArtifactRef
+
+    def refs(self) -> tuple[ArtifactRef, ...]:
+        """All of them, upstream first."""
+        judged = (self.samples,) if self.evaluation is None else (self.evaluation, self.samples)
+        return (*self.documents, *self.corpus, self.index, self.tokenizer, *self.tokens, self.model, *judged)
+
+    def digests(self) -> dict[str, str | list[str]]:
+        """Payload digests by role; this is all that determines a report."""
+        single = {"index": self.index, "tokenizer": self.tokenizer, "model": self.model, "samples": self.samples}
+        single |= {} if self.evaluation is None else {"evaluation": self.evaluation}
+        slots = {"documents": self.documents, "corpus": self.corpus, "tokens": self.tokens}
+        digests: dict[str, str | list[str]] = {role: [ref.digest for ref in refs] for role, refs in slots.items()}
+        return digests | {role: ref.digest for role, ref in single.items()}
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """One source's text, summed over its slots; each field holds the counts of the stage it is named after."""
+
+    name: str
+    slots: int
+    documents: Counts
+    corpus: Counts
+    tokens: Counts
+    licences: tuple[str, ...]
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Documents dropped by cleaning, by reason."""
+        prefix = "dropped_"
+        return {k.removeprefix(prefix): int(n) for k, n in self.documents.items() if k.startswith(prefix)}
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes of text per ordinary token: the mark before each row is no text and does not count."""
+        rows = self.corpus.get("train_rows", 0) + self.corpus.get("validation_passages", 0)
+        tokens = self.tokens.get("train_tokens", 0) + self.tokens.get("validation_tokens", 0) - rows
+        size = self.corpus.get("train_bytes", 0) + self.corpus.get("validation_bytes", 0)
+        return size / tokens if tokens > 0 else None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One run.
+
+    model, training  as resolved for this model; `parameters` and `tokens_seen` are counts
+    evaluation       content of evaluation.json, or None
+    tokenizer        content of tokenizer.meta.json
+    sources, corpus  the text by source (by name), and all together
+    artifacts        every artifact cited, upstream first: stage, key, payload digest
+    """
+
+    model: dict[str, Any]
+    training: dict[str, Any]
+    parameters: int | None
+    tokens_seen: int | None
+    evaluation: dict[str, Any] | None
+    tokenizer: dict[str, Any]
+    sources: tuple[SourceFacts, ...]
+    corpus: SourceFacts
+    artifacts: tuple[dict[str, str], ...]
+
+    @property
+    def steps(self) -> int | None:
+        return self.training.get("steps")
+
+    def to_json(self) -> dict[str, Any]:
+        derived = {"bytes_per_token": self.corpus.bytes_per_token}
+        return asdict(self) | derived
+
+
+def gather_facts(store: Store, made: Made) -> RunFacts:
+    """Read what the manifests and the small payload files of a run say."""
+    model = store.manifest(made.model).recipe.config
+    shape, training = model.get("model", {}), model.get("training", {})
+    per_step = [training.get("steps"), training.get("batch_size"), shape.get("context")]
+    parameters = store.manifest(made.model).counts.get("parameters")
+    sources = _sources(store, made)
+    return RunFacts(
+        model=shape,
+        training=training,
+        parameters=None if parameters is None else int(parameters),
+        tokens_seen=per_step[0] * per_step[1] * per_step[2] if None not in per_step else None,
+        evaluation=read_evaluation(store, made),
+        tokenizer=read_json(store.path(made.tokenizer) / TOKENIZER_META_FILE),
+        sources=tuple(sources),
+        corpus=_together(sources),
+        artifacts=tuple({"stage": ref.stage, "key": ref.key, "digest": ref.digest} for ref in made.refs()),
+    )
+
+
+def read_evaluation(store: Store, made: Made) -> dict[str, Any] | None:
+    """Content of evaluation.json, None when the model was not scored."""
+    return None if made.evaluation is None else read_json(store.path(made.evaluation) / EVALUATION_FILE)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one JSON object per line; an absent file has none."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+
+
+def _sources(store: Store, made: Made) -> list[SourceFacts]:
+    """The text by source; the index says which slot belongs to which."""
+    names = [slot["source"] for slot in read_json(store.path(made.index) / INDEX_FILE)["slots"]]
+    slots: dict[str, list[tuple[Manifest, ...]]] = defaultdict(list)
+    for name, *refs in zip(names, made.documents, made.corpus, made.tokens, strict=True):
+        slots[name].append(tuple(store.manifest(ref) for ref in refs))
+    found = []
+    for name, triples in sorted(slots.items()):
+        documents, corpus, tokens = (add_up(one.counts for one in column) for column in zip(*triples, strict=True))
+        licences = {licence for first, *_ in triples for licence in first.licences}
+        found.append(SourceFacts(name, len(triples), documents, corpus, tokens, tuple(sorted(licences))))
+    return found
+
+
+def _together(sources: Iterable[SourceFacts]) -> SourceFacts:
+    parts = list(sources)
+    return SourceFacts(
+        "all",
+        sum(source.slots for source in parts),
+        add_up(source.documents for source in parts),
+        add_up(source.corpus for source in parts),
+        add_up(source.tokens for source in parts),
+        tuple(sorted({licence for source in parts for licence in source.licences})),
+    )
+
+
+def add_up(counts: Iterable[Mapping[str, int | float]]) -> Counts:
+    """Counts of several artifacts, added field by field."""
+    total: Counts = defaultdict(int)
+    for one in counts:
+        for field, number in one.items():
+            total[field] += number
+    return dict(total)
