@@ -7,7 +7,7 @@ is computed and checked, is settled in data/tokenizers; this module reads in row
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -44,50 +44,49 @@ def encode_slot(
     Memory is bounded by `threads` + 1 row groups and 8 bytes per document.
     """
     tokenizer = load_tokenizer(tokenizer_dir)
-    facts = Facts()
-    encoder: BulkEncoder = ReferenceEncoder(tokenizer)
-    slot = _Slot(corpus_dir, out, tokenizer, threads, progress)
-    if tokenizer.vocabulary.kind != "characters":
-        try:
-            if difference := known_difference(tokenizer_dir):
-                raise GigatokenDiffersError(difference)
-            return slot.write(GigatokenEncoder(tokenizer_dir, tokenizer), facts)
-        except GigatokenDiffersError as difference:
-            facts = Facts(notes=[f"Encoded with tiktoken, which is slower: gigatoken {difference}."])
-    return slot.write(encoder, facts)
-
-
-@dataclass(frozen=True)
-class _Slot:
-    corpus_dir: Path
-    out: Path
-    tokenizer: Tokenizer
-    threads: int
-    progress: Progress
-
-    def write(self, encoder: BulkEncoder, facts: Facts) -> Facts:
-        """Write both sides and add their counts to `facts`; what stands in `out` already is overwritten."""
-        paths = {side: self.corpus_dir / f"{side}.parquet" for side in SIDES}
-        rows = {side: pq.read_metadata(path).num_rows if path.exists() else 0 for side, path in paths.items()}
-        licences: set[str] = set()
-        done = 0
-        for side, path in paths.items():
-            count = {"tokens": 0, "documents": 0, "bytes": 0, "characters": 0}
-            starts = [np.zeros(1, np.int64)]
-            batches = read_batches(path, ["text", "licence"]) if rows[side] else ()
-            with ArrayFile(self.out / f"{side}.npy", token_dtype(self.tokenizer.vocab_size)) as array:
-                for block in _in_order(partial(_encode, encoder, self.tokenizer), batches, self.threads):
-                    starts.append(block.ends + array.count)
-                    array.append(block.tokens)
-                    for key, value in block.counts.items():
-                        count[key] += value
-                    licences.update(block.licences)
-                    done += block.counts["documents"]
-                    self.progress(done, sum(rows.values()), "documents")
-            np.save(self.out / f"{side}.documents.npy", np.concatenate(starts))
-            facts.counts |= {f"{side}_{key}": value for key, value in count.items()}
-        facts.licences = sorted(licences)
+    if tokenizer.vocabulary.kind == "characters":
+        return write_slot(corpus_dir, tokenizer, ReferenceEncoder(tokenizer), out, threads, progress)
+    try:
+        if known := known_difference(tokenizer_dir):
+            raise GigatokenDiffersError(known)
+        return write_slot(corpus_dir, tokenizer, GigatokenEncoder(tokenizer_dir, tokenizer), out, threads, progress)
+    except GigatokenDiffersError as difference:
+        facts = write_slot(corpus_dir, tokenizer, ReferenceEncoder(tokenizer), out, threads, progress)
+        facts.notes.append(f"Encoded with tiktoken, which is slower: gigatoken {difference}.")
         return facts
+
+
+def write_slot(
+    corpus_dir: Path,
+    tokenizer: Tokenizer,
+    encoder: BulkEncoder,
+    out: Path,
+    threads: int = 1,
+    progress: Progress = no_progress,
+) -> Facts:
+    """The work of `encode_slot` with an encoder of choice; files that stand in `out` are overwritten."""
+    paths = {side: corpus_dir / f"{side}.parquet" for side in SIDES}
+    rows = {side: pq.read_metadata(path).num_rows if path.exists() else 0 for side, path in paths.items()}
+    facts = Facts()
+    licences: set[str] = set()
+    done = 0
+    for side, path in paths.items():
+        count = {"tokens": 0, "documents": 0, "bytes": 0, "characters": 0}
+        starts = [np.zeros(1, np.int64)]
+        batches = read_batches(path, ["text", "licence"]) if rows[side] else ()
+        with ArrayFile(out / f"{side}.npy", token_dtype(tokenizer.vocab_size)) as array:
+            for block in _in_order(partial(_encode, encoder, tokenizer), batches, threads):
+                starts.append(block.ends + array.count)
+                array.append(block.tokens)
+                for key, value in block.counts.items():
+                    count[key] += value
+                licences.update(block.licences)
+                done += block.counts["documents"]
+                progress(done, sum(rows.values()), "documents")
+        np.save(out / f"{side}.documents.npy", np.concatenate(starts))
+        facts.counts |= {f"{side}_{key}": value for key, value in count.items()}
+    facts.licences = sorted(licences)
+    return facts
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class _Block:
     tokens: NDArray[np.unsignedinteger]
     ends: NDArray[np.int64]
     counts: dict[str, int]
-    licences: list[str] = field(default_factory=list)
+    licences: list[str]
 
 
 def _encode(encoder: BulkEncoder, tokenizer: Tokenizer, batch: pa.RecordBatch) -> _Block:

@@ -61,9 +61,7 @@ def train(job: RunJob, stop: Stop) -> int:
     except GPTError as error:
         return complain(COMMAND, error, FAILED)
     except torch.OutOfMemoryError:
-        return complain(
-            COMMAND, f"{describe(trainer.device)} is out of memory: lower training.micro_batch.", FAILED
-        )
+        return complain(COMMAND, f"{describe(trainer.device)} is out of memory: lower training.micro_batch.", FAILED)
     return FINISHED
 
 

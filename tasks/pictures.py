@@ -89,28 +89,16 @@ def _line(axes: Axes, curve: Curve, label: str, colour: str, width: float) -> No
 
 
 def _mark_best(axes: Axes, curve: Curve, best: int | None, colours: Colours) -> None:
-    """A ring around the point of the published weights, and its numbers above it, clear of the curve."""
-    if best is None or best not in curve.steps:
-        return
-    value = curve.values[curve.steps.index(best)]
-    axes.plot([best], [value], "o", color=colours.page, markeredgecolor=colours.validation, markersize=9,
-              markeredgewidth=2.2, zorder=5)  # fmt: skip
-    place = (best - curve.steps[0]) / max(1, curve.steps[-1] - curve.steps[0])
-    axes.annotate(
-        f"best: {value:.3f} at step {best:,}",
-        (best, value),
-        xytext=(0, 22),
-        textcoords="offset points",
-        ha="left" if place < 0.25 else "right" if place > 0.75 else "center",
-        va="bottom",
-        fontsize=12,
-        color=colours.ink,
-    )
+    """A ring around the point of the published weights; its numbers go to the legend, clear of every curve."""
+    if best is not None and best in curve.steps:
+        value = curve.values[curve.steps.index(best)]
+        axes.plot([best], [value], "o", label=f"best: {value:.3f} at step {best:,}", color=colours.page, markersize=9,
+                  markeredgecolor=colours.validation, markeredgewidth=2.2, zorder=5)  # fmt: skip
 
 
 def _png(figure: Figure, axes: Axes, colours: Colours) -> bytes:
     if axes.get_legend_handles_labels()[1]:
-        legend = axes.legend(fontsize=12, labelcolor=colours.ink, loc="upper right", framealpha=1, edgecolor="none")
+        legend = axes.legend(fontsize=12, labelcolor=colours.ink, loc="best", framealpha=1, edgecolor="none")
         legend.get_frame().set_facecolor(colours.page)
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})

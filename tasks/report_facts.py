@@ -67,11 +67,12 @@ class SourceFacts:
 
     @property
     def bytes_per_token(self) -> float | None:
-        """UTF-8 bytes of text per ordinary token: the mark before each row is no text and does not count."""
-        rows = self.corpus.get("train_rows", 0) + self.corpus.get("validation_passages", 0)
-        tokens = self.tokens.get("train_tokens", 0) + self.tokens.get("validation_tokens", 0) - rows
-        size = self.corpus.get("train_bytes", 0) + self.corpus.get("validation_bytes", 0)
-        return size / tokens if tokens > 0 else None
+        """UTF-8 bytes of text per ordinary token: the mark before each document is no text and does not count."""
+        tokens, documents, size = (
+            sum(self.tokens.get(f"{side}_{field}", 0) for side in ("train", "validation"))
+            for field in ("tokens", "documents", "bytes")
+        )
+        return size / (tokens - documents) if tokens > documents else None
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,13 @@ class RunFacts:
 
     model: dict[str, Any]
     training: dict[str, Any]
-    parameters: int | None
-    tokens_seen: int | None
+    parameters: int
+    tokens_seen: int
     evaluation: dict[str, Any] | None
     tokenizer: dict[str, Any]
     sources: tuple[SourceFacts, ...]
     corpus: SourceFacts
     artifacts: tuple[dict[str, str], ...]
-
-    @property
-    def steps(self) -> int | None:
-        return self.training.get("steps")
 
     def to_json(self) -> dict[str, Any]:
         derived = {"bytes_per_token": self.corpus.bytes_per_token}
@@ -106,16 +103,14 @@ class RunFacts:
 
 def gather_facts(store: Store, made: Made) -> RunFacts:
     """Read what the manifests and the small payload files of a run say."""
-    model = store.manifest(made.model).recipe.config
-    shape, training = model.get("model", {}), model.get("training", {})
-    per_step = [training.get("steps"), training.get("batch_size"), shape.get("context")]
-    parameters = store.manifest(made.model).counts.get("parameters")
+    trained = store.manifest(made.model)
+    model, training = trained.recipe.config["model"], trained.recipe.config["training"]
     sources = _sources(store, made)
     return RunFacts(
-        model=shape,
+        model=model,
         training=training,
-        parameters=None if parameters is None else int(parameters),
-        tokens_seen=per_step[0] * per_step[1] * per_step[2] if None not in per_step else None,
+        parameters=int(trained.counts["parameters"]),
+        tokens_seen=training["steps"] * training["batch_size"] * model["context"],
         evaluation=read_evaluation(store, made),
         tokenizer=read_json(store.path(made.tokenizer) / TOKENIZER_META_FILE),
         sources=tuple(sources),

@@ -18,8 +18,9 @@ from tasks.report_observed import Curves, Decode, Drop, Note, PromptSamples, Sta
 MAX_CHARACTERS = 2_000  # of one text on the page
 EXAMPLE_TOKENS = 24
 
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "\u2421"}
-_UNSEEN = re.compile("[\x80-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
 
 
 def render(
@@ -78,8 +79,8 @@ def example_tokens(decode: Decode, vocab_size: int) -> list[str]:
 
 
 def visible(text: Any, most: int = MAX_CHARACTERS) -> str:
-    """Text fit to be shown: control and direction marks become visible signs, what is too long is cut."""
-    shown = _UNSEEN.sub("\ufffd", str(text).translate(_CONTROLS))
+    """Text fit to be shown: control and direction marks become the replacement sign, what is too long is cut."""
+    shown = _UNSEEN.sub("\ufffd", str(text))
     return shown if len(shown) <= most else f"{shown[:most]}… ({len(shown) - most:,} more characters)"
 
 

@@ -17,7 +17,7 @@ from tasks.progress import run_logger
 from tasks.report import LOSS_PICTURE, PAGE_FILE
 from tasks.report_facts import Made, SourceFacts, add_up, read_evaluation
 from tasks.report_observed import Note, read_completions, read_notes, trace
-from tasks.report_page import byte_size, compact, data_url, decimals, duration, number, visible
+from tasks.report_page import compact, data_url, decimals, duration, number, visible
 from tasks.run import Run
 
 MAX_PICTURE_BYTES = 150_000  # a third more once it is text; the whole card stays below 300 kB
@@ -28,10 +28,11 @@ MAX_NOTES = 20
 def collect_metrics(run: Run, made: Made) -> dict[str, Any]:
     """The numbers of a run that its last line of JSON carries; None for what was not measured."""
     store = run.store
-    trained = store.manifest(made.model).counts
+    model = store.manifest(made.model)
+    trained = model.counts
     scored = read_evaluation(store, made) or {}
     tokens = add_up(store.manifest(ref).counts for ref in made.tokens)
-    text = SourceFacts("all", len(made.tokens), {}, store.manifest(made.index).counts, tokens, ())
+    text = SourceFacts("all", len(made.tokens), {}, {}, tokens, ())
     return {
         "val_bpb": scored.get("bits_per_byte"),
         "val_bpb_interval": scored.get("bits_per_byte_interval"),
@@ -41,7 +42,7 @@ def collect_metrics(run: Run, made: Made) -> dict[str, Any]:
         "train_tokens_per_s": trained.get("train_tokens_per_s"),
         "parameters": trained.get("parameters"),
         "steps": trained.get("steps"),
-        "vocab_size": store.manifest(made.model).recipe.config.get("model", {}).get("vocab_size"),
+        "vocab_size": model.recipe.config["model"]["vocab_size"],
         "train_tokens": tokens.get("train_tokens", 0),
         "validation_tokens": tokens.get("validation_tokens", 0),
         "bytes_per_token": text.bytes_per_token,

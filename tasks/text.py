@@ -17,6 +17,7 @@ from data.corpus import TRAIN_FILE, VALIDATION_FILE, SplitConfig, split_slot
 from data.digests import text_digest
 from data.documents import SIGNATURES_FILE, clean_slot
 from data.duplicates import DROPS_FILE, exact_duplicates
+from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef
 from data.sources.base import SourceConfig
@@ -58,7 +59,28 @@ def clean(run: Run, slots: Sequence[Slot], sources: Mapping[str, SourceConfig], 
         units.append(
             Unit(slot.name, slot.label, identity("documents", recipe, {"raw": slot.ref.digest}), (slot.ref,), make)
         )
-    return _with_refs(slots, run_units(run, "documents", units))
+    documents = _with_refs(slots, run_units(run, "documents", units))
+    for name, source in sources.items():
+        _refuse_empty(run, name, source, [slot for slot in documents if slot.source == name])
+    return documents
+
+
+def _refuse_empty(run: Run, name: str, source: SourceConfig, documents: Sequence[Slot]) -> None:
+    """Raise TextmillError when cleaning left nothing of a source, with where it lies and what became of it."""
+    manifests = [run.store.manifest(slot.ref) for slot in documents]
+    if any(manifest.counts["documents_out"] for manifest in manifests):
+        return
+    reasons: dict[str, int] = defaultdict(int)
+    for manifest in manifests:
+        for field, count in manifest.counts.items():
+            if field.startswith("dropped_"):
+                reasons[field.removeprefix("dropped_")] += int(count)
+    dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "it holds none"
+    examples = [note for manifest in manifests for note in manifest.notes][:3]
+    raise TextmillError(
+        f"The source {name!r} ({source.kind}, {source.location()}) has no usable document left: {dropped}. "
+        f"{' '.join(examples)} Add text there, or loosen cleaning (cleaning.min_characters)."
+    )
 
 
 def _clean(

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpt.errors import GPTError
@@ -47,6 +47,7 @@ def allowed(logits: list[float], temperature: float, top_k: int, top_p: float) -
     st.integers(0, 14),
     st.sampled_from([0.05, 0.5, 0.93, 1.0]),
 )
+@example([0, 0, 0, 0], 1.0, 0, 0.5)  # two of four reach a half exactly
 def test_draws_follow_the_filtered_distribution(tenths, temperature, top_k, top_p):
     logits = [t / 10 for t in tenths]
     expected = allowed(logits, temperature, top_k, top_p)

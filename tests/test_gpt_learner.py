@@ -144,17 +144,18 @@ def test_a_restored_learner_goes_on_bitwise():
 
 
 def test_dropout_changes_with_the_step_and_the_seed():
-    plain, dropped, reseeded = learner(), learner(dropout=0.5), learner(dropout=0.5)
+    plain, dropped, reseeded, later = learner(), learner(dropout=0.5), learner(dropout=0.5), learner(dropout=0.5)
     reseeded.training = dataclasses.replace(reseeded.training, seed=2)
-    for one in (plain, dropped, reseeded):  # the same weights and data, so only the dropped places differ
+    later.step = 7
+    batch, losses = plain.batches.batch(0), []
+    for one in (plain, dropped, reseeded, later):  # the same weights and data, so only the dropped places differ
         one.model.load_state_dict(learner().model.state_dict())
         with torch.no_grad():
             one.model.head.weight.normal_(generator=torch.Generator().manual_seed(1))
-    losses = []
-    for one in (plain, dropped, reseeded):
+        one.batches.batch = lambda step: batch
         one.update()
         losses.append(one.take_loss())
-    assert len(set(losses)) == 3
+    assert len(set(losses)) == 4
 
 
 @pytest.mark.parametrize("preset", ["modern", "gpt2"])

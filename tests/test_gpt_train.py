@@ -1,5 +1,6 @@
 """Whole training runs: killed, stopped, resumed, refused, poisoned; the files they leave are compared bytewise."""
 
+import importlib.util
 import json
 import math
 import os
@@ -90,7 +91,8 @@ def test_a_run_leaves_what_the_contract_says(reference):
     samples = read_lines(reference / "run" / "samples.jsonl")
     assert [(s["step"], s["prompt"]) for s in samples] == [(step, p) for step in (0, 1, 4, 16) for p in (0, 1)]
     assert all(0 < token < 50 for s in samples for token in s["ids"])
-    assert list((reference / "run" / "tensorboard").glob("events*"))
+    if importlib.util.find_spec("tensorboard"):
+        assert list((reference / "run" / "tensorboard").glob("events*"))
 
 
 def test_the_published_model_has_the_best_weights(reference):

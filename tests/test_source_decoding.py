@@ -123,6 +123,7 @@ def test_a_long_document_comes_in_parts_cut_at_paragraphs(monkeypatch):
     expected = ["first paragraph\n\n", "a second line\n", "and-on-and-on-and-on", "-and-on"]
     text = "".join(expected)
     assert pieces(text, None) == [(1, at, part) for at, part in enumerate(expected, 1)]
+    assert [part for _, _, part in pieces("early\n\n" + "x" * 20, None)] == ["early\n\n" + "x" * 13, "x" * 7]
     assert pieces(text + " and more", None)[:3] == pieces(text, None)[:3]
 
 

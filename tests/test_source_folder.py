@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -278,16 +279,18 @@ def test_a_large_file_is_cut_at_lines_and_appending_touches_its_end_only(books, 
     text = "".join(f"line number {number} — über\n" for number in range(18))
     (books / "big.txt").write_text(text)
     (books / "utf16.txt").write_text(text, encoding="utf-16")
-    (books / "packed.txt.gz").write_bytes(gzip.compress(text.encode()))
+    (books / "big.txt.gz").write_bytes(gzip.compress(text.encode()))
     config = FolderConfig(path="books", slot_bytes=100)
     ledger, before, _ = assign(None, config.look(tmp_path), 100, "2024")
     assert len(before) > 5
+    listed = [item.native_id for item in config.look(tmp_path).items]
+    assert listed == sorted(listed)
     found = texts(fetch_and_read(config, tmp_path))
-    big = [name for name in found if name.startswith("big")]
-    assert big == ["big.txt", *(f"big.txt@{n}" for n in range(2, len(big) + 1))]
+    big = [name for name in found if name.startswith("big") and not name.endswith("gz")]
+    assert big == ["big.txt", *(f"big.txt@{n:04d}" for n in range(2, len(big) + 1))]
     assert "".join(found[name] for name in big) == text
     assert all(found[name].endswith("\n") and len(found[name].encode()) <= 100 for name in big)
-    assert found["utf16.txt"] == found["packed.txt.gz"] == text
+    assert found["utf16.txt"] == found["big.txt.gz"] == text
 
     with (books / "big.txt").open("a") as file:
         file.write("appended\n" * 30)
@@ -306,7 +309,8 @@ def test_a_line_longer_than_a_range_is_cut_between_characters(books, tmp_path, m
     (books / "a.txt").write_text("磨坊🌾" * 20)
     found = texts(fetch_and_read(FolderConfig(path="books"), tmp_path))
     assert (
-        "".join(found[name] for name in ["a.txt", *(f"a.txt@{n}" for n in range(2, len(found) + 1))]) == "磨坊🌾" * 20
+        "".join(found[name] for name in ["a.txt", *(f"a.txt@{n:04d}" for n in range(2, len(found) + 1))])
+        == "磨坊🌾" * 20
     )
 
 
@@ -375,6 +379,31 @@ def test_a_file_that_is_gone_comes_from_an_earlier_slot_or_is_an_error(books, tm
     config.fetch(items, tmp_path, second, tmp_path, earlier=[first])
     assert texts(config.read(second)) == {"a.txt": "text of a.txt", "b.txt": "text of b.txt"}
     assert (second / "content.bin").read_bytes() == (first / "content.bin").read_bytes()
+
+
+def test_a_file_that_fails_in_the_middle_is_not_mended_by_an_earlier_slot(books, tmp_path, monkeypatch):
+    (books / "a.txt").write_text("text")
+    config = FolderConfig(path="books")
+    items = items_of(config, tmp_path)
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.mkdir()
+    second.mkdir()
+    config.fetch(items, tmp_path, first, tmp_path)
+    monkeypatch.setattr("data.sources.folder.CHUNK", 1)
+    open_file = open
+
+    class FailingFile(io.FileIO):
+        def read(self, size=-1):
+            if self.tell() == 2:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    def fail(path, *more):
+        return FailingFile(path) if os.fsencode(path).endswith(b"books/a.txt") else open_file(path, *more)
+
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(SourceError, match=r"a\.txt cannot be read any more \(Input/output error\)"):
+        config.fetch(items, tmp_path, second, tmp_path, earlier=[first])
 
 
 def test_identity_knows_no_path_and_names_of_encodings_are_one(tmp_path):

@@ -101,7 +101,7 @@ def test_what_the_program_put_into_built_in_modules_is_no_documentation(monkeypa
         """A hook of some library."""
 
     monkeypatch.setattr(sys, "excepthook", hook)
-    monkeypatch.setattr(sys, "of_some_library", hook, raising=False)
+    monkeypatch.setattr(sys, "of_some_library", math.sqrt, raising=False)
     assert docstrings.builtin_module_text("sys") == before
 
 
@@ -171,6 +171,11 @@ def test_a_memo_gives_the_same_look_without_parsing(look, tmp_path, monkeypatch)
     again = CONFIG.look(tmp_path, memo)
     assert again.items == look.items
     assert json.loads(json.dumps(again.memo)) == memo
+
+
+def test_a_memo_of_another_python_is_not_trusted(look, tmp_path):
+    memo = {"stamp": "another", "items": [["topics/assert", "0" * 64, 1]]}
+    assert CONFIG.look(tmp_path, memo).items == look.items
 
 
 @pytest.mark.parametrize("memo", [1, [], {}, {"stamp": None}, {"stamp": "?", "items": 3}, {"items": [["a"]]}])

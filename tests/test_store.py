@@ -27,6 +27,10 @@ def must_not_run(build):
     raise AssertionError("this was there already")
 
 
+def must_not_wait(holder):
+    raise AssertionError(f"waited for {holder}")
+
+
 def key(number=0):
     return toy(number).key
 
@@ -100,6 +104,7 @@ def test_what_a_failed_build_kept_is_found_by_the_next_one(store):
     with pytest.raises(KeyboardInterrupt):
         store.build(toy(), "x", fail)
     assert published(store) == []
+    assert set(files(store.root / "work")) == {f"toy-{key()}/keep/deep/checkpoint"}
     store.build(toy(), "x", go_on)
     assert in_work(store) == []
 
@@ -233,7 +238,7 @@ def test_threads_that_build_one_key_share_one_result(store):
 
 def test_other_keys_wait_for_nobody(store):
     def make(build):
-        store.build(toy(1, "a.b"), "inner", fill)  # dots in a stage's name do not make two keys one
+        store.build(toy(1, "a.b"), "inner", fill, on_wait=must_not_wait)  # a stage's name may hold dots
         return fill(build)
 
     store.build(toy(0, "a.b"), "outer", make)
@@ -256,7 +261,7 @@ def test_the_next_one_goes_on_at_once_where_a_killed_builder_stopped(store, tmp_
             assert files(build.out) == {}
             return fill(build)
 
-        store.build(toy(), "x", go_on, on_wait=lambda who: pytest.fail(f"waited for {who}"))
+        store.build(toy(), "x", go_on, on_wait=must_not_wait)
         assert list(store.verify()) == in_work(store) == []
     finally:
         os.kill(int(log.read_text()), 9)  # the child that outlived its parent, and held no lock

@@ -136,8 +136,8 @@ class FolderConfig(SourceConfig):
     def read(self, raw: Path, note: Note = no_note) -> Iterator[RawDocument | Problem]:
         """The documents of each file; one that cannot be read as text gives a Problem and no document.
 
-        A document's id is the file's name, with `@2`, `@3`... in later ranges of a large file; with a delimiter `#n`
-        follows, n being the number of the piece; the later parts of a document that is too long end in `~2`, `~3`...
+        A document's id is the file's name, with `@0002`, `@0003`... in later ranges of a large file; with a delimiter,
+        `#n` follows, n being the number of the piece; later parts of a document that is too long end in `~2`, `~3`...
         """
         guessed = []
         with PackReader(raw) as reader:
@@ -196,7 +196,7 @@ def _item(name: str, number: int, part: Range) -> Item:
     """The item of a range of a file. The first has the file's name, so that it stays when the file grows."""
     if number == 0:
         return Item(name, part.fingerprint, part.size)
-    return Item(f"{name}@{number + 1}", part.fingerprint, part.size, meta={"from_byte": part.start})
+    return Item(f"{name}@{number + 1:04d}", part.fingerprint, part.size, meta={"from_byte": part.start})
 
 
 def _path(folder: Path, name: str) -> bytes:

@@ -60,7 +60,7 @@ class PackWriter(AbstractContextManager["PackWriter"]):
             if time.monotonic() - self._told > _PROGRESS_SECONDS:
                 self._told = time.monotonic()
                 self._progress(self.bytes + size, self._total, "bytes")
-        if check and (digest.hexdigest() != item.fingerprint or size != item.size):
+        if check and digest.hexdigest() != item.fingerprint:
             raise ChangedSinceLookError(
                 f"{item.native_id} changed while this run was reading it: {item.size} bytes with digest "
                 f"{item.fingerprint[:12]} were seen, {size} bytes with digest {digest.hexdigest()[:12]} were read. "

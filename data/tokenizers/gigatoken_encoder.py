@@ -36,7 +36,7 @@ class GigatokenEncoder:
 
     def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
         try:
-            import awkward
+            import awkward  # type: ignore[import-untyped]
             import gigatoken
         except ImportError as error:
             raise GigatokenDiffersError(f"is not installed here ({error})") from error

@@ -11,7 +11,7 @@ def gpt2_vocabulary() -> Vocabulary:
 
     Raises TokenizerError when the two files are neither in tiktoken's cache nor to be had from the network.
     """
-    from tiktoken_ext.openai_public import gpt2  # tiktoken's own definition; loads nothing before it is called
+    from tiktoken_ext.openai_public import gpt2  # type: ignore[import-untyped]  # loads nothing before it is called
 
     try:
         definition = gpt2()

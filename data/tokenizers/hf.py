@@ -22,9 +22,12 @@ def write_hf(vocabulary: Vocabulary, out: Path) -> None:
     (out / HF_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def plain_encoder(folder: Path) -> Tokenizer:
-    """HF's tokenizer of `folder`, set to encode the characters `<|endoftext|>` as plain text."""
-    tokenizer = Tokenizer.from_file(str(folder / HF_FILE))
+def plain_encoder(source: Path | Vocabulary) -> Tokenizer:
+    """HF's tokenizer of a folder or vocabulary, set to encode the characters `<|endoftext|>` as plain text."""
+    if isinstance(source, Path):
+        tokenizer = Tokenizer.from_file(str(source / HF_FILE))
+    else:
+        tokenizer = Tokenizer.from_str(json.dumps(hf_form(source)))
     tokenizer.encode_special_tokens = True
     return tokenizer
 

@@ -1,7 +1,9 @@
 """The tokenizer as the rest of the house uses it: text to ids and back. Encoding whole shards is data/tokens.py's."""
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,10 @@ import tiktoken
 
 from data.tokenizers.characters import CharacterTable
 from data.tokenizers.config import TokenizerError
+from data.tokenizers.hf import plain_encoder
 from data.tokenizers.vocabulary import END_OF_TEXT, Vocabulary, read_vocabulary
+
+LONGEST_BLANK = 500_000  # white-space characters in a row that tiktoken's regular expressions surely take
 
 
 class Tokenizer:
@@ -35,13 +40,15 @@ class Tokenizer:
         """Ids of each text, as `encode_ordinary` gives them."""
         utf8 = [_utf8(text) for text in texts]
         if self._encoding is not None:
+            if any(map(overtaxes_tiktoken, texts)):
+                return [encoding.ids for encoding in plain_encoder(self.vocabulary).encode_batch_fast(list(texts))]
             if len(texts) == 1 or threads == 1:
                 return [self._encoding.encode_ordinary(text) for text in texts]
             return self._encoding.encode_ordinary_batch(list(texts), num_threads=threads)
         assert self._table is not None
         offsets = np.cumsum([0, *map(len, utf8)], dtype=np.int64)
         ids, bounds = self._table.encode(np.frombuffer(b"".join(utf8), np.uint8), offsets)
-        return [ids[begin:end].tolist() for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [ids[begin:end].tolist() for begin, end in pairwise(bounds)]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes behind `ids`, `<|endoftext|>` spelled out; raises TokenizerError for an id that is none."""
@@ -75,6 +82,13 @@ class Tokenizer:
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer in `folder`; raises TokenizerError when it is none or is damaged."""
     return Tokenizer(read_vocabulary(folder))
+
+
+def overtaxes_tiktoken(text: str) -> bool:
+    """Whether tiktoken would give up on `text`, which it does above a million white-space characters in a row."""
+    return len(text) > LONGEST_BLANK and any(
+        blank.end() - blank.start() > LONGEST_BLANK for blank in re.finditer(r"\s+", text)
+    )
 
 
 def tiktoken_encoding(vocabulary: Vocabulary) -> tiktoken.Encoding:
