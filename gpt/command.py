@@ -1,10 +1,13 @@
 """How the commands of this floor speak: lines on stdout at once, one line on stderr for what is wrong, exit codes."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from gpt.errors import GPTError
+from gpt.stop import leave_with
 
 FINISHED, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 75
 
@@ -29,10 +32,16 @@ def describe_os_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}. Free space there or mend its permissions, then run the same again."
 
 
-def run_command(command: str, work: Callable[[], object]) -> int:
-    """Do the work of a command that leaves nothing behind when it fails; returns the exit code."""
+def run_command(command: str, description: str, work: Callable[[Path], object]) -> int:
+    """Read the arguments of a command that has nothing to save, and do its work on a job file; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=f"python -m {command}", description=description)
+    parser.add_argument("job", type=Path, metavar="JOB.json")
+    parser.add_argument("--watch-fd", type=int, help="leave when this pipe ends")
+    arguments = parser.parse_args()
     try:
-        work()
+        if arguments.watch_fd is not None:
+            leave_with(arguments.watch_fd, STOPPED)
+        work(arguments.job)
     except GPTError as error:
         return complain(command, error, UNUSABLE)
     except OSError as error:

@@ -6,11 +6,9 @@ bytes; sources, arrays and documents in the order of the job). End-of-text ids a
 (`gpt.scoring`). Exit codes: 0 done, 2 unusable job, 1 any other failure.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,10 +81,8 @@ def bits_per_byte_interval(scores: npt.NDArray[np.float64], bootstrap: Evaluatio
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m gpt.evaluate", description="Score a model on validation arrays.")
-    parser.add_argument("job", type=Path, metavar="EVAL.json")
-    job = parser.parse_args().job
-    return run_command("gpt.evaluate", lambda: evaluate(read_job(EvaluationJob, job), say))
+    description = "Score a model on validation arrays."
+    return run_command("gpt.evaluate", description, lambda job: evaluate(read_job(EvaluationJob, job), say))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,8 @@ Writes out/completions.json: {"completions": [{"prompt": i, "seed": s, "ids": [.
 with the seeds seed, seed + 1, ... Exit codes: 0 done, 2 unusable job, 1 any other failure.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from gpt.command import run_command, say
@@ -40,10 +38,8 @@ def sample(job: SampleJob, note: Callable[[str], None]) -> dict[str, Any]:
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m gpt.sample", description="Continue prompts with a model.")
-    parser.add_argument("job", type=Path, metavar="SAMPLE.json")
-    job = parser.parse_args().job
-    return run_command("gpt.sample", lambda: sample(read_job(SampleJob, job), say))
+    description = "Continue prompts with a model."
+    return run_command("gpt.sample", description, lambda job: sample(read_job(SampleJob, job), say))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Requests to stop: SIGTERM, SIGINT, or the end of a pipe that the starter holds open.
 
-The run asks between steps and then saves; nothing is interrupted in its middle. Imports no torch, so that a request
+A training run asks between steps and then saves; nothing is interrupted in its middle. Commands that have nothing to
+save simply `leave_with` their starter. Imports no torch, so that a request
 that comes while torch is being loaded is heard as well.
 """
 
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from gpt.errors import GPTError
@@ -25,19 +27,33 @@ class Stop:
 
     def watch(self, descriptor: int) -> None:
         """Watch a pipe's reading end: its end means that the starter is gone."""
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            raise GPTError(f"--watch-fd is {descriptor}, but no such file is open: pass a pipe on.") from None
-        threading.Thread(target=self._read_to_end, args=(descriptor,), daemon=True).start()
+        _when_ended(descriptor, self._on_end)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self.reason = self.reason or signal.Signals(number).name
 
-    def _read_to_end(self, descriptor: int) -> None:
+    def _on_end(self) -> None:
+        self.reason = self.reason or "the starting process is gone"
+
+
+def leave_with(descriptor: int, code: int) -> None:
+    """End this process at once, with an exit code, when a pipe ends: nobody waits for its result any more."""
+    _when_ended(descriptor, lambda: os._exit(code))
+
+
+def _when_ended(descriptor: int, act: Callable[[], None]) -> None:
+    """Call `act` in a thread at the end of a pipe. Raises GPTError when the descriptor is none."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        raise GPTError(f"--watch-fd is {descriptor}, but no such file is open: pass a pipe on.") from None
+
+    def read_to_end() -> None:
         try:
             while os.read(descriptor, 4096):
                 pass
         except OSError:
             pass  # a pipe that cannot be read any more has ended, too
-        self.reason = self.reason or "the starting process is gone"
+        act()
+
+    threading.Thread(target=read_to_end, daemon=True).start()

@@ -84,7 +84,7 @@ def _sample(job: dict[str, Any], prompts: list[str], tokenizer: Path, build: Bui
 
 
 def _run_job(module: str, job: dict[str, Any], build: Build) -> None:
-    file = build.keep / "JOB.json"
+    file = build.out / "JOB.json"
     file.write_text(json.dumps(job | {"out": str(build.out)}))
     try:
         run_gpt(module, file, build.observed / "log.txt")

@@ -1,7 +1,7 @@
 """Starting a command of the gpt floor and living with it: progress out of its metrics, cancellation into it.
 
 The child runs in a session of its own, so that a Ctrl-C at the terminal reaches only us, and holds the reading end of a
-pipe: when we die, however we die, the pipe ends and the child saves and leaves. Torch never enters this process.
+pipe: when we die, however we die, the pipe ends and the child saves, if it can, and leaves. Torch never enters this process.
 """
 
 import json
@@ -33,11 +33,9 @@ def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_r
     this thread is interrupted (Ctrl-C, Prefect's cancellation), the child is asked to save and stop, and the
     interruption goes on. Raises TextmillError with the child's last words when it fails.
     """
-    argv = [sys.executable, "-m", module, str(job)]
     reading, writing = os.pipe()
     try:
-        if module == "gpt.train":
-            argv += ["--watch-fd", str(reading)]
+        argv = [sys.executable, "-m", module, str(job), "--watch-fd", str(reading)]
         with log.open("ab") as output:
             started_at = output.tell()
             child = subprocess.Popen(

@@ -22,7 +22,9 @@ from data.tokenizers.load import Tokenizer, load_tokenizer
 from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.plan import resolve
-from tasks.process import run_gpt
+from gpt.train import lock
+from tasks.process import POLL, run_gpt
+from tasks.progress import watcher
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import Runtime
@@ -149,6 +151,7 @@ def _train(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
             note = f"loss {record['loss']:.3f}, {record['tokens_per_s']:,.0f} tokens/s{validation}"
             progress(record["step"], steps, "steps", note)
 
+    _wait_for_earlier_trainer(run_dir)
     run_gpt("gpt.train", run_file, run_dir / "train.log", run_dir / "metrics.jsonl", on_record)
     final = run_dir / "final"
     for path in final.iterdir():
@@ -161,6 +164,20 @@ def _train(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
     summary = json.loads((run_dir / "summary.json").read_text())
     counts = {key: value for key, value in summary.items() if isinstance(value, int | float)}
     return Facts(counts=counts, details={"device": summary.get("device")})
+
+
+def _wait_for_earlier_trainer(run_dir: Path) -> None:
+    """Let the trainer of a killed run save and leave, as it does once it has seen that its starter is gone."""
+    told = False
+    while True:
+        try:
+            lock(run_dir).close()
+            return
+        except GPTError:
+            if not told:
+                watcher().note(f"The trainer of an earlier run is still saving in {run_dir}: waiting for it.")
+            told = True
+            time.sleep(POLL)
 
 
 def trainer_runtime(runtime: Runtime) -> dict[str, Any]:

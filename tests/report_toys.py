@@ -45,8 +45,14 @@ def toy_run(root: Path) -> Run:
     return Run("Toy recipe", Runtime(store=str(root)))
 
 
-def toy_made(run: Run, scored: bool = True, metrics: bool = True, evil: str = EVIL) -> Made:
-    """Publish one artifact of every stage; `evil` is what the model writes last and what a dropped document says."""
+def toy_made(
+    run: Run, scored: bool = True, metrics: bool = True, evil: str = EVIL, model_prompts: Sequence[str] = PROMPTS
+) -> Made:
+    """Publish one artifact of every stage.
+
+    evil           what the model writes in the end, and what a dropped document says
+    model_prompts  what the model was given along the way; it answers `PROMPTS` in the end
+    """
     put = _Publisher(run)
     raw = put("raw", "books-0000", _nothing)
     documents = put("documents", "books-0000", lambda b: _documents(b, evil), raw)
@@ -66,7 +72,7 @@ def toy_made(run: Run, scored: bool = True, metrics: bool = True, evil: str = EV
         "tokens", "books-0000", lambda b: encode_slot(shards, run.store.path(tokenizer), b.out), corpus, tokenizer
     )
     encode = load_tokenizer(run.store.path(tokenizer)).encode_ordinary
-    model = put("model", "toy", lambda b: _model(b, encode, metrics), tokens, tokenizer)
+    model = put("model", "toy", lambda b: _model(b, encode, metrics, model_prompts), tokens, tokenizer)
     evaluation = put("evaluation", "toy", _evaluation, model, tokens) if scored else None
     samples = put("samples", "toy", lambda b: _samples(b, evil), model, tokenizer)
     return Made(index, (documents,), (corpus,), tokenizer, (tokens,), model, evaluation, samples)
@@ -110,7 +116,7 @@ def _duplicates(build: Build, documents: Path) -> Facts:
     return exact_duplicates([documents / SIGNATURES_FILE], build.out)
 
 
-def _model(build: Build, encode: Callable[[str], list[int]], metrics: bool) -> Facts:
+def _model(build: Build, encode: Callable[[str], list[int]], metrics: bool, prompts: Sequence[str]) -> Facts:
     (build.out / "model.safetensors").write_bytes(b"weights")
     if metrics:
         lines: list[dict[str, Any]] = [
@@ -125,11 +131,11 @@ def _model(build: Build, encode: Callable[[str], list[int]], metrics: bool) -> F
         attempts = [
             {"step": step, "prompt": prompt, "seed": 1, "ids": encode(f" written at step {step}")}
             for step in (0, 1, 3, 10, 30, 100, STEPS)
-            for prompt in range(len(PROMPTS))
+            for prompt in range(len(prompts))
         ]
         _lines(build.out / "samples.jsonl", attempts)
     counts = {"parameters": PARAMETERS, "steps": STEPS, "best_step": 300, "train_loss": 3.05, "seconds": 75.0}
-    return Facts(counts=counts | {"train_tokens_per_s": 512.5}, details={"device": "CPU", "prompts": PROMPTS})
+    return Facts(counts=counts | {"train_tokens_per_s": 512.5}, details={"device": "CPU", "prompts": list(prompts)})
 
 
 def _evaluation(build: Build) -> Facts:

@@ -30,7 +30,7 @@ TOKEN_BYTES = np.array([0, *(1 + i % 3 for i in range(VOCAB - 1))], np.int32)
 
 
 def random_model(preset: str = "modern") -> GPT:
-    config: ModelConfig = tiny_model(preset)
+    config: ModelConfig = tiny_model(preset, dropout=0.5)
     model = GPT(config)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():

@@ -3,11 +3,15 @@
 import json
 import struct
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
+from data.shards import read_texts
+from data.tokenizers.load import load_tokenizer
 from tasks.report import FACTS_FILE, LOSS_PICTURE, PAGE_FILE, report_unit
 from tasks.report_facts import gather_facts
+from tasks.report_observed import read_samples
 from tasks.run import StageRecord
 from tests.report_toys import (
     BATCH,
@@ -96,7 +100,7 @@ def test_headings_go_down_one_level_at_a_time_and_pictures_are_described(toy):
     page = Page(toy[4])
     levels = [int(tag[1]) for tag, _ in page.tags if tag in ("h1", "h2", "h3", "h4")]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     alternatives = [image["alt"] for image in page.all("img")]
     assert len(alternatives) == 2
     assert "Training loss goes from 5.99 to 3.00 over 300 steps." in alternatives[0]  # 6 - step / 100
@@ -174,9 +178,6 @@ def test_facts_hold_what_the_payloads_say_and_nothing_else(toy):
 
 def test_bytes_per_token_counts_text_and_no_marks(toy):
     run, made = toy[:2]
-    from data.shards import read_texts
-    from data.tokenizers.load import load_tokenizer
-
     shards = run.store.path(made.corpus[0])
     texts = [t for side in ("train", "validation") for b in read_texts(shards / f"{side}.parquet") for t in b]
     encode = load_tokenizer(run.store.path(made.tokenizer)).encode_ordinary
@@ -206,23 +207,10 @@ def test_the_page_does_without_evaluation_and_metrics(tmp_path):
     assert "<b>bold</b>" in page.text and len(html) < 60_000
 
 
-def test_earlier_texts_belong_to_the_prompts_that_the_model_was_given(toy):
+def test_earlier_texts_belong_to_the_prompts_that_the_model_was_given(tmp_path):
     """A reused model was sampled with the prompts of its time; their texts must not appear below other prompts."""
-    from data.manifest import Manifest
-    from tasks.report_observed import read_samples
-
-    run, made = toy[:2]
-
-    class Reprompted:
-        path = staticmethod(run.store.path)
-
-        @staticmethod
-        def manifest(ref) -> Manifest:
-            manifest = run.store.manifest(ref)
-            if ref == made.model:
-                manifest.details["prompts"] = ["The miller", "Something else"]
-            return manifest
-
-    new, miller = read_samples(Reprompted(), made, lambda ids: f"{len(ids)} ids")
+    run = toy_run(tmp_path / "store")
+    made = toy_made(run, model_prompts=["The miller", "Something else"])
+    new, miller = read_samples(run.store, made, lambda ids: f"{len(ids)} ids")
     assert [attempt.label for attempt in new.attempts] == ["Best weights"]
     assert [attempt.label for attempt in miller.attempts] == ["Step 0", "Step 3", "Step 100", "Best weights"]
