@@ -90,7 +90,7 @@ def _parquet_digest(path: Path) -> str:
     Raises TypeError for columns that are not numbers, text or lists of them.
     """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        schema = file.schema_arrow.remove_metadata()
+        schema = file.schema_arrow
         columns = [_ColumnDigest(field.type) for field in schema]
         rows = 0
         for batch in file.iter_batches():

@@ -121,10 +121,8 @@ class Store:
             folder
             for one in ([stage] if stage else self.stages())
             for key, folder in self._folders(one).items()
-            if wanted and (folder.name == name or key.startswith(wanted))
+            if wanted and key.startswith(wanted)
         ]
-        exact = [folder for folder in matches if folder.name == name]
-        matches = exact or matches
         if len(matches) != 1:
             shown = ", ".join(f"{m.parent.name}/{m.name}" for m in matches[:5])
             found = f"{len(matches)} artifacts begin so ({shown})" if matches else "there is none"

@@ -102,9 +102,9 @@ class _Block:
 def _encode(encoder: BulkEncoder, tokenizer: Tokenizer, batch: pa.RecordBatch) -> _Block:
     texts = batch["text"]
     ids, offsets = encoder.encode(texts)
-    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < tokenizer.eot_id:
+    if len(ids) and int(ids.max()) >= tokenizer.eot_id:
         raise TokenizerError(
-            f"A text was encoded with ids {ids.min()} to {ids.max()}, but the tokenizer's ordinary ids are 0 to "
+            f"A text was encoded with id {ids.max()}, but the tokenizer's ordinary ids are 0 to "
             f"{tokenizer.eot_id - 1}: its files do not belong together. Delete its artifact and run again."
         )
     counts = {

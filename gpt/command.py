@@ -33,7 +33,7 @@ def describe_os_error(error: OSError) -> str:
 
 
 def run_command(command: str, description: str, work: Callable[[Path], object]) -> int:
-    """Read the arguments of a command that has nothing to save, and do its work on a job file; returns the exit code."""
+    """Read the arguments of a command that has nothing to save and do its work on a job file; returns the exit code."""
     parser = argparse.ArgumentParser(prog=f"python -m {command}", description=description)
     parser.add_argument("job", type=Path, metavar="JOB.json")
     parser.add_argument("--watch-fd", type=int, help="leave when this pipe ends")

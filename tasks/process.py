@@ -1,7 +1,8 @@
 """Starting a command of the gpt floor and living with it: progress out of its metrics, cancellation into it.
 
 The child runs in a session of its own, so that a Ctrl-C at the terminal reaches only us, and holds the reading end of a
-pipe: when we die, however we die, the pipe ends and the child saves, if it can, and leaves. Torch never enters this process.
+pipe: when we die, however we die, the pipe ends and the child saves what it can and leaves. Torch never enters this
+process.
 """
 
 import json

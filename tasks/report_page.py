@@ -73,9 +73,9 @@ def data_url(png: bytes) -> str:
 
 
 def example_tokens(decode: Decode, vocab_size: int) -> list[str]:
-    """Some tokens from the whole vocabulary, evenly spread; parts of a letter, which cannot be shown, are left out."""
+    """Some tokens, spread evenly over the vocabulary; what cannot be shown, like a part of a letter, is left out."""
     ids = sorted({round(i * (vocab_size - 1) / (EXAMPLE_TOKENS - 1)) for i in range(EXAMPLE_TOKENS)})
-    return [text for text in (decode([i]) for i in ids) if "\ufffd" not in text]
+    return [text for text in (decode([i]) for i in ids) if "\ufffd" not in visible(text)]
 
 
 def visible(text: Any, most: int = MAX_CHARACTERS) -> str:

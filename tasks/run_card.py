@@ -100,7 +100,7 @@ def _numbers(metrics: dict[str, Any]) -> str:
         ("Vocabulary", number(metrics["vocab_size"])),
         ("Tokens per second", number(metrics["train_tokens_per_s"])),
     ]
-    return f"{score}\n\n" + _table(("", ""), rows)
+    return f"{score}\n\n" + _table(("Measure", "Value"), rows)
 
 
 def _stages(run: Run) -> str:
@@ -141,7 +141,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Text that markdown shows as it is, in one line."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|~<>-])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def _code(text: str) -> str:

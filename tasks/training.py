@@ -131,11 +131,11 @@ def train(
         "sampling": asdict(sampling) | {"prompts": prompt_ids(tokenizer, prompts), "steps": log_steps(plan.steps or 0)},
         "runtime": trainer_runtime(run.runtime) | {"checkpoint_seconds": run.runtime.checkpoint_seconds},
     }
-    unit = Unit(name, name, identity("model", recipe, arrays.inputs()), arrays.refs(), partial(_train, job))
+    unit = Unit(name, name, identity("model", recipe, arrays.inputs()), arrays.refs(), partial(_train, job, list(prompts)))
     return run_units(run, "model", [unit], in_parallel=False)[0]
 
 
-def _train(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
+def _train(job: dict[str, Any], prompts: list[str], build: Build, progress: UnitProgress) -> Facts:
     run_dir = build.keep
     run_file = run_dir / "RUN.json"
     run_file.write_text(json.dumps(job | {"run_dir": str(run_dir)}, indent=1, sort_keys=True) + "\n")
@@ -163,7 +163,7 @@ def _train(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
         shutil.copytree(run_dir / "tensorboard", build.observed / "tensorboard")
     summary = json.loads((run_dir / "summary.json").read_text())
     counts = {key: value for key, value in summary.items() if isinstance(value, int | float)}
-    return Facts(counts=counts, details={"device": summary.get("device")})
+    return Facts(counts=counts, details={"device": summary.get("device"), "prompts": prompts})
 
 
 def _wait_for_earlier_trainer(run_dir: Path) -> None:

@@ -125,11 +125,17 @@ class Runner:
         self.process.stdin.close()
         self.process.wait(30)
 
+    @property
+    def next_log(self) -> Path:
+        """Where the next run will print to."""
+        return self.folder / f"{self.runs + 1:03d}.log"
+
     def run(self, root: Path, kill: Kill | None = None, until: str | None = None) -> Outcome:
         """One run on the store at `root`; returns when its first process has ended, whatever else is still there."""
-        self.runs += 1
-        trace, log = (self.folder / f"{self.runs:03d}.{kind}" for kind in ("trace", "log"))
+        log = self.next_log
+        trace = log.with_suffix(".trace")
         trace.touch()
+        self.runs += 1
         asked = asdict(kill.at) | {"victim": kill.victim, "delay": kill.delay} if kill else None
         hook = {"root": str(root), "trace": str(trace), "kill": asked}
         job = {"hook": json.dumps(hook), "log": str(log), "recipe": recipe(self.texts), "store": str(root)}

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 import threading
@@ -58,6 +59,20 @@ def test_whoever_waits_is_told_once_for_whom(tmp_path):
         pass
     process.wait()
     assert told == [f"process {process.pid} on {os.uname().nodename}"]
+
+
+def test_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    path, flock, calls = tmp_path / "lock", fcntl.flock, []
+
+    def lock_too_late(descriptor, operation):
+        calls.append(descriptor)
+        if len(calls) == 1:  # the holder removes the file between our opening and our locking it
+            path.unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_too_late)
+    with owner_lock(path), owner_lock_if_free(path) as free:
+        assert not free
 
 
 def test_a_lock_is_let_go_when_its_block_fails(tmp_path):

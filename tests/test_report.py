@@ -2,13 +2,16 @@
 
 import json
 import struct
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 
+from data.facts import Facts
 from data.shards import read_texts
 from data.tokenizers.load import load_tokenizer
+from tasks.registry import identity
 from tasks.report import FACTS_FILE, LOSS_PICTURE, PAGE_FILE, report_unit
 from tasks.report_facts import gather_facts
 from tasks.report_observed import read_samples
@@ -188,10 +191,26 @@ def test_bytes_per_token_counts_text_and_no_marks(toy):
 def test_the_same_artifacts_make_no_second_page(toy):
     run, made, ref, folder, _ = toy
     before = (folder / PAGE_FILE).stat().st_mtime_ns
+    pages = len(list(run.store.manifests("report")))
     again, same_folder = build(run, made, {"name": "renamed"}, "Another name")
     assert (again, same_folder) == (ref, folder)
     assert (folder / PAGE_FILE).stat().st_mtime_ns == before
-    assert len(list(run.store.manifests("report"))) == 1
+    assert len(list(run.store.manifests("report"))) == pages
+
+
+def test_several_sources_are_shown_each_and_together(toy):
+    run, made = toy[:2]
+    names = json.dumps({"slots": [{"source": "books"}, {"source": "web"}, {"source": "web"}]})
+    index = run.store.build(
+        identity("corpus", {"index": 3}, {}),
+        "three",
+        lambda b: Facts({"slots": (b.out / "index.json").write_text(names)}),
+    )
+    three = replace(made, index=index, documents=made.documents * 3, corpus=made.corpus * 3, tokens=made.tokens * 3)
+    text = Page((build(run, three)[1] / PAGE_FILE).read_text(encoding="utf-8")).text
+    for name, slots in (("books", 1), ("web", 2), ("all", 3)):
+        assert f"{name} {READ * slots} {(TOO_SHORT + BINARY) * slots} {DUPLICATES * slots} {KEPT * slots}" in text
+    assert "of text from books, web." in text
 
 
 def test_the_page_does_without_evaluation_and_metrics(tmp_path):

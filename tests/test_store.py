@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,6 +77,18 @@ def test_the_digest_is_of_the_payload_and_of_nothing_observed(tmp_path):
     makes = [fill, slow_day, lambda build: fill(build, "other text")]
     refs = [Store(tmp_path / str(i)).build(toy(), "x", make) for i, make in enumerate(makes)]
     assert refs[0].digest == refs[1].digest != refs[2].digest
+
+
+def test_how_a_table_was_written_is_no_part_of_the_digest(tmp_path):
+    def make(compression, build):
+        pq.write_table(pa.table({"text": ["some", "text"]}), build.out / "table.parquet", compression=compression)
+        return Facts()
+
+    stores = [Store(tmp_path / compression) for compression in ("zstd", "none")]
+    refs = [store.build(toy(), "x", partial(make, store.root.name)) for store in stores]
+    assert refs[0].digest == refs[1].digest
+    tables = [store.manifest(ref).files["table.parquet"] for store, ref in zip(stores, refs, strict=True)]
+    assert tables[0].sha256 != tables[1].sha256
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, TextmillError])
