@@ -46,19 +46,24 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared) -> None:
     sampling = recipe.sampling.config()
     prompts = recipe.sampling.prompts
     model = train(run, arrays, recipe.model, recipe.training, prompts, sampling, recipe.name)
+    tokens = tuple(slot.ref for slot in prepared.tokens)
+    run.metrics.update(collect_metrics(run.store, model, None, tokens))
+    run.finish("model")
     evaluation = evaluate(run, model, arrays, recipe.evaluation, recipe.name)
+    run.metrics.update(collect_metrics(run.store, model, evaluation, tokens))
+    run.finish("evaluation")
     samples = sample(run, model, prepared.tokenizer, prompts, sampling, recipe.name)
+    run.finish("samples")
     made = Made(
         index=prepared.index,
         documents=tuple(slot.ref for slot in prepared.documents),
         corpus=tuple(slot.ref for slot in prepared.shards),
         tokenizer=prepared.tokenizer,
-        tokens=tuple(slot.ref for slot in prepared.tokens),
+        tokens=tokens,
         model=model,
         evaluation=evaluation,
         samples=samples,
     )
-    run.metrics.update(collect_metrics(run, made))
     page = report(run, made, recipe.model_dump(mode="json"), recipe.name)
     publish_run_card(run, page, made)
     run.finish("report")

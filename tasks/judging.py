@@ -16,7 +16,7 @@ from tasks.process import run_gpt
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.training import Arrays, prompt_ids, trainer_runtime
-from tasks.units import Unit, UnitProgress, run_units
+from tasks.units import Unit, UnitProgress, run_unit
 
 EVALUATION_FILE = "evaluation.json"
 COMPLETIONS_FILE = "completions.json"
@@ -29,7 +29,6 @@ def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationCon
     """
     if not any(run.store.manifest(slot.ref).counts["validation_tokens"] for slot in arrays.slots):
         run.notes.append("There is no validation text, so the model was not scored: raise split.validation_share.")
-        run.finish("evaluation")
         return None
     job = arrays.job(run) | {
         "model_dir": str(run.store.path(model)),
@@ -41,7 +40,7 @@ def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationCon
     inputs = {"model": model.digest, **arrays.inputs()}
     recipe = asdict(config) | {"sources": arrays.sources}
     unit = Unit(name, name, identity("evaluation", recipe, inputs), (model, *arrays.refs()), partial(_evaluate, job))
-    return run_units(run, "evaluation", [unit], in_parallel=False)[0]
+    return run_unit(run, "evaluation", unit)
 
 
 def _evaluate(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
@@ -70,7 +69,7 @@ def sample(
         (model, tokenizer),
         partial(_sample, job, list(prompts), run.store.path(tokenizer)),
     )
-    return run_units(run, "samples", [unit], in_parallel=False)[0]
+    return run_unit(run, "samples", unit)
 
 
 def _sample(job: dict[str, Any], prompts: list[str], tokenizer: Path, build: Build, progress: UnitProgress) -> Facts:

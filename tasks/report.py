@@ -26,7 +26,7 @@ from tasks.report_observed import (
 )
 from tasks.report_page import example_tokens, render
 from tasks.run import Run
-from tasks.units import Unit, UnitProgress, stage_work
+from tasks.units import Unit, UnitProgress, run_unit
 
 __all__ = ["FACTS_FILE", "LOSS_PICTURE", "PAGE_FILE", "Made", "report", "report_unit"]
 
@@ -40,8 +40,7 @@ Pictures = dict[str, dict[str, bytes]]
 
 def report(run: Run, made: Made, recipe: Mapping[str, Any], name: str) -> ArtifactRef:
     """The page about what a run has made. The flow says itself when the stage is done, after its run card."""
-    with stage_work(run, "report") as work:
-        return work.build([report_unit(run, made, recipe, name)], in_parallel=False)[0]
+    return run_unit(run, "report", report_unit(run, made, recipe, name))
 
 
 def report_unit(run: Run, made: Made, recipe: Mapping[str, Any], name: str) -> Unit:

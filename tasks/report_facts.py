@@ -111,7 +111,7 @@ def gather_facts(store: Store, made: Made) -> RunFacts:
         training=training,
         parameters=int(trained.counts["parameters"]),
         tokens_seen=training["steps"] * training["batch_size"] * model["context"],
-        evaluation=read_evaluation(store, made),
+        evaluation=read_evaluation(store, made.evaluation),
         tokenizer=read_json(store.path(made.tokenizer) / TOKENIZER_META_FILE),
         sources=tuple(sources),
         corpus=_together(sources),
@@ -119,9 +119,9 @@ def gather_facts(store: Store, made: Made) -> RunFacts:
     )
 
 
-def read_evaluation(store: Store, made: Made) -> dict[str, Any] | None:
+def read_evaluation(store: Store, evaluation: ArtifactRef | None) -> dict[str, Any] | None:
     """Content of evaluation.json, None when the model was not scored."""
-    return None if made.evaluation is None else read_json(store.path(made.evaluation) / EVALUATION_FILE)
+    return None if evaluation is None else read_json(store.path(evaluation) / EVALUATION_FILE)
 
 
 def read_json(path: Path) -> dict[str, Any]:

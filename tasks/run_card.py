@@ -13,6 +13,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact
 
 from data.manifest import ArtifactRef
+from data.store import Store
 from tasks.progress import run_logger
 from tasks.report import LOSS_PICTURE, PAGE_FILE
 from tasks.report_facts import Made, SourceFacts, add_up, read_evaluation
@@ -25,14 +26,15 @@ MAX_SAMPLE_CHARACTERS = 1_500
 MAX_NOTES = 20
 
 
-def collect_metrics(run: Run, made: Made) -> dict[str, Any]:
+def collect_metrics(
+    store: Store, model_ref: ArtifactRef, evaluation: ArtifactRef | None, token_refs: Sequence[ArtifactRef]
+) -> dict[str, Any]:
     """The numbers of a run that its last line of JSON carries; None for what was not measured."""
-    store = run.store
-    model = store.manifest(made.model)
+    model = store.manifest(model_ref)
     trained = model.counts
-    scored = read_evaluation(store, made) or {}
-    tokens = add_up(store.manifest(ref).counts for ref in made.tokens)
-    text = SourceFacts("all", len(made.tokens), {}, {}, tokens, ())
+    scored = read_evaluation(store, evaluation) or {}
+    tokens = add_up(store.manifest(ref).counts for ref in token_refs)
+    text = SourceFacts("all", len(token_refs), {}, {}, tokens, ())
     return {
         "val_bpb": scored.get("bits_per_byte"),
         "val_bpb_interval": scored.get("bits_per_byte_interval"),
@@ -75,7 +77,7 @@ def run_card(run: Run, page: ArtifactRef, made: Made) -> str:
     notes = read_notes(trace(run.store, made), run.notes)
     parts = [
         f"# {_plain(run.recipe_name)}",
-        _numbers(collect_metrics(run, made)),
+        _numbers(collect_metrics(run.store, made.model, made.evaluation, made.tokens)),
         _picture(folder / LOSS_PICTURE),
         _stages(run),
         _sample(read_completions(run.store, made.samples)),

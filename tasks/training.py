@@ -29,7 +29,7 @@ from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.text import Slot
-from tasks.units import Unit, UnitProgress, run_units
+from tasks.units import Unit, UnitProgress, run_unit
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,10 @@ def train(
         "sampling": asdict(sampling) | {"prompts": prompt_ids(tokenizer, prompts), "steps": log_steps(plan.steps or 0)},
         "runtime": trainer_runtime(run.runtime) | {"checkpoint_seconds": run.runtime.checkpoint_seconds},
     }
-    unit = Unit(name, name, identity("model", recipe, arrays.inputs()), arrays.refs(), partial(_train, job, list(prompts)))
-    return run_units(run, "model", [unit], in_parallel=False)[0]
+    unit = Unit(
+        name, name, identity("model", recipe, arrays.inputs()), arrays.refs(), partial(_train, job, list(prompts))
+    )
+    return run_unit(run, "model", unit)
 
 
 def _train(job: dict[str, Any], prompts: list[str], build: Build, progress: UnitProgress) -> Facts:

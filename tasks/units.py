@@ -131,6 +131,12 @@ def run_units(run: Run, stage: Stage, units: Sequence[Unit], in_parallel: bool =
     return refs
 
 
+def run_unit(run: Run, stage: Stage, unit: Unit) -> ArtifactRef:
+    """A stage of one unit, called in this thread; the flow says itself when the stage is done (`run.finish`)."""
+    with stage_work(run, stage) as work:
+        return work.build([unit], in_parallel=False)[0]
+
+
 def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, refresh: bool, workers: int) -> list[ArtifactRef]:
     """Submit every unit, never more than `workers` unfinished at once; the first failure is raised after the rest."""
     slots = threading.BoundedSemaphore(workers)

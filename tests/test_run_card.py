@@ -68,13 +68,13 @@ def test_a_card_without_score_and_curve_says_so(tmp_path):
     made = toy_made(run, scored=False, metrics=False)
     card = run_card(run, report_of(run, made), made)
     assert "The model was not scored" in card and "![" not in card
-    metrics = collect_metrics(run, made)
+    metrics = collect_metrics(run.store, made.model, made.evaluation, made.tokens)
     assert metrics["val_bpb"] is None and metrics["val_loss"] is None and metrics["validation_tokens"] == 0
 
 
 def test_metrics_are_those_of_the_payloads(toy):
     run, made = toy[:2]
-    metrics = collect_metrics(run, made)
+    metrics = collect_metrics(run.store, made.model, made.evaluation, made.tokens)
     counts = run.store.manifest(made.tokens[0]).counts
     assert metrics["val_bpb"] == 1.8765 and metrics["val_bpb_interval"] == [1.7531, 1.9982]
     assert (metrics["val_loss"], metrics["perplexity"], metrics["train_loss"]) == (3.21, 24.779, 3.05)

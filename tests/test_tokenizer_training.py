@@ -192,47 +192,49 @@ def test_impossible_settings_are_refused(values: dict[str, object], message: str
         TokenizerConfig.model_validate(values)
 
 
-class TestSample:
-    """Which text BPE is trained on."""
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    folder = tmp_path_factory.mktemp("sample")
+    numbered = [f"{number:06} " * 100 for number in range(1000)]  # 700 bytes each
+    return {
+        "a": [write_corpus(folder / f"a{k}", numbered[k * 500 :][:500], []) / "train.parquet" for k in range(2)],
+        "b": [write_corpus(folder / "b", ["é" * 500] * 100, []) / "train.parquet"],
+    }
 
-    @pytest.fixture(scope="class")
-    def shards(self, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-        folder = tmp_path_factory.mktemp("sample")
-        numbered = [f"{number:06} " * 100 for number in range(1000)]  # 700 bytes each
-        return {
-            "a": [write_corpus(folder / f"a{k}", numbered[k * 500 :][:500], []) / "train.parquet" for k in range(2)],
-            "b": [write_corpus(folder / "b", ["é" * 500] * 100, []) / "train.parquet"],
-        }
 
-    def test_all_of_it_where_it_fits(self, shards: dict[str, list[Path]]) -> None:
-        plan = plan_sample(shards, {}, 10**9)
-        assert plan.sizes == {"a": 700_000, "b": 100_000}
-        text = "".join(draw_sample(shards, plan))
-        assert text == "".join(f"{number:06} " * 100 for number in range(1000)) + "é" * 50_000
+def test_the_sample_is_all_of_it_where_it_fits(shards: dict[str, list[Path]]) -> None:
+    plan = plan_sample(shards, {}, 10**9)
+    assert plan.sizes == {"a": 700_000, "b": 100_000}
+    text = "".join(draw_sample(shards, plan))
+    assert text == "".join(f"{number:06} " * 100 for number in range(1000)) + "é" * 50_000
 
-    def test_evenly_below_the_cap(self, shards: dict[str, list[Path]]) -> None:
-        drawn = list(draw_sample(shards, plan_sample(shards, {}, 80_000)))
-        assert 76_000 < sum(len(block.encode()) for block in drawn) <= 80_000
-        numbers = [int(block[:6]) for block in drawn if block[0] == "0"]
-        assert len(numbers) == 100  # a tenth of both sources
-        assert max(b - a for a, b in pairwise([0, *numbers, 1000])) <= 11
-        assert len(drawn) - len(numbers) == 10
 
-    def test_weights_are_factors_on_the_part_taken(self, shards: dict[str, list[Path]]) -> None:
-        assert plan_sample(shards, {"b": 2.0}, 90_000).shares == pytest.approx({"a": 0.1, "b": 0.2})
-        assert plan_sample(shards, {"b": 2.0}, 10**9).shares == {"a": 0.5, "b": 1.0}
-        assert set(draw_sample(shards, plan_sample(shards, {"a": 0.0}, 10**9))) == {"é" * 500}
+def test_the_sample_is_spread_evenly_below_the_cap(shards: dict[str, list[Path]]) -> None:
+    drawn = list(draw_sample(shards, plan_sample(shards, {}, 80_000)))
+    assert 76_000 < sum(len(block.encode()) for block in drawn) <= 80_000
+    numbers = [int(block[:6]) for block in drawn if block[0] == "0"]
+    assert len(numbers) == 100  # a tenth of both sources
+    assert max(b - a for a, b in pairwise([0, *numbers, 1000])) <= 11
+    assert len(drawn) - len(numbers) == 10
 
-    def test_weights_that_mean_nothing_are_refused(self, shards: dict[str, list[Path]]) -> None:
-        with pytest.raises(TokenizerError, match="names 'c', but the sources with training text are 'a', 'b'"):
-            plan_sample(shards, {"c": 1.0}, 1000)
-        with pytest.raises(TokenizerError, match="leave no text to train on"):
-            plan_sample(shards, {"a": 0.0, "b": 0.0}, 1000)
 
-    def test_long_rows_are_cut_at_lines_and_never_inside_of_a_character(self, tmp_path: Path) -> None:
-        text = "x" + "漢" * 50_000 + "\n" + "line\n" * 30_000
-        path = write_corpus(tmp_path, [text], []) / "train.parquet"
-        blocks = list(draw_sample({"a": [path]}, plan_sample({"a": [path]}, {}, 10**9)))
-        assert "".join(blocks) == text
-        assert max(len(block.encode()) for block in blocks) <= BLOCK_BYTES
-        assert [block for block in blocks if block.startswith("line") and not block.endswith("line\n")] == []
+def test_sample_weights_are_factors_on_the_part_taken(shards: dict[str, list[Path]]) -> None:
+    assert plan_sample(shards, {"b": 2.0}, 90_000).shares == pytest.approx({"a": 0.1, "b": 0.2})
+    assert plan_sample(shards, {"b": 2.0}, 10**9).shares == {"a": 0.5, "b": 1.0}
+    assert set(draw_sample(shards, plan_sample(shards, {"a": 0.0}, 10**9))) == {"é" * 500}
+
+
+def test_sample_weights_that_mean_nothing_are_refused(shards: dict[str, list[Path]]) -> None:
+    with pytest.raises(TokenizerError, match="names 'c', but the sources with training text are 'a', 'b'"):
+        plan_sample(shards, {"c": 1.0}, 1000)
+    with pytest.raises(TokenizerError, match="leave no text to train on"):
+        plan_sample(shards, {"a": 0.0, "b": 0.0}, 1000)
+
+
+def test_long_rows_are_cut_at_lines_and_never_inside_of_a_character(tmp_path: Path) -> None:
+    text = "x" + "漢" * 50_000 + "\n" + "line\n" * 30_000
+    path = write_corpus(tmp_path, [text], []) / "train.parquet"
+    blocks = list(draw_sample({"a": [path]}, plan_sample({"a": [path]}, {}, 10**9)))
+    assert "".join(blocks) == text
+    assert max(len(block.encode()) for block in blocks) <= BLOCK_BYTES
+    assert [block for block in blocks if block.startswith("line") and not block.endswith("line\n")] == []
