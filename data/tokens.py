@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
@@ -167,14 +168,15 @@ def _in_order(
 
 
 class ArrayFile:
-    """A one-dimensional `.npy` file written piece by piece; its header gets the length when the file is closed."""
+    """A one-dimensional `.npy` file written piece by piece. It gets its header when the block ends without an error:
+    until then numpy refuses it."""
 
     def __init__(self, path: Path, dtype: type[np.generic]) -> None:
         self.count = 0
         self._dtype = np.dtype(dtype)
         self._file = path.open("wb")
-        self._write_header()
-        self._data_start = self._file.tell()
+        self._header_bytes = len(self._header())
+        self._file.write(bytes(self._header_bytes))
 
     def append(self, values: NDArray[np.generic]) -> None:
         """Append values of the file's dtype."""
@@ -183,10 +185,13 @@ class ArrayFile:
         self._file.write(np.ascontiguousarray(values).data)
         self.count += len(values)
 
-    def _write_header(self) -> None:
+    def _header(self) -> bytes:
+        """What comes before `count` values; numpy pads it, so that its length is the same for any count."""
+        file = BytesIO()
         description = np.lib.format.dtype_to_descr(self._dtype)
         header = {"descr": description, "fortran_order": False, "shape": (self.count,)}
-        np.lib.format.write_array_header_1_0(self._file, header)  # pads, so that a longer count fits as well
+        np.lib.format.write_array_header_1_0(file, header)
+        return file.getvalue()
 
     def __enter__(self) -> "ArrayFile":
         return self
@@ -194,11 +199,10 @@ class ArrayFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._file:
             if error is None:
+                header = self._header()
+                if len(header) != self._header_bytes:
+                    raise ValueError(f"The header of {self._file.name} does not fit before its data.")
                 self._file.seek(0)
-                self._write_header()
-                if self._file.tell() != self._data_start:
-                    raise ValueError(f"The header of {self._file.name} has grown into its data.")
-        finally:
-            self._file.close()
+                self._file.write(header)

@@ -7,11 +7,12 @@ the first moment.
 
 import argparse
 import fcntl
+import os
 import sys
 from pathlib import Path
 from typing import TextIO
 
-from gpt.command import FAILED, FINISHED, STOPPED, UNUSABLE, complain, describe_os_error, say
+from gpt.command import FAILED, FINISHED, GENTLE_THREADS, STOPPED, UNUSABLE, complain, describe_os_error, say
 from gpt.errors import GPTError
 from gpt.identity import refuse_other_identity
 from gpt.jobfile import read_job, read_json
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("job", type=Path, metavar="RUN.json")
     parser.add_argument("--watch-fd", type=int, help="stop when this pipe ends")
     arguments = parser.parse_args()
+    for name, value in GENTLE_THREADS.items():
+        os.environ.setdefault(name, value)  # torch is not loaded yet
     stop = Stop()
     stop.listen_to_signals()
     try:

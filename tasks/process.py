@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import TextmillError
+from gpt.command import GENTLE_THREADS
 from tasks.progress import watcher
 
 POLL = 0.25  # seconds between two looks at the child
@@ -41,7 +42,7 @@ def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_r
             started_at = output.tell()
             child = subprocess.Popen(
                 argv, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                pass_fds=(reading,), start_new_session=True,
+                pass_fds=(reading,), start_new_session=True, env=GENTLE_THREADS | os.environ,
             )  # fmt: skip
         try:
             _wait(child, log, started_at, metrics, on_record)

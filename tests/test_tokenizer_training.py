@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import regex
+import regex  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
 from data.facts import Facts

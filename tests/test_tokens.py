@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import awkward
+import awkward  # type: ignore[import-untyped]
 import gigatoken
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from data.facts import Facts
 from data.shards import ROW_GROUP_BYTES
-from data.tokenizers.bulk import Encoded, ReferenceEncoder
+from data.tokenizers.bulk import BulkEncoder, Encoded, ReferenceEncoder
 from data.tokenizers.characters import character_vocabulary
 from data.tokenizers.config import TokenizerError
 from data.tokenizers.gigatoken_encoder import GigatokenEncoder, known_difference, note_difference
@@ -33,7 +34,7 @@ from tests.tokenizer_examples import (
     write_tokenizer,
 )
 
-TRAIN = [text for text in [*TOPICS[:30], *ODD, *TOPICS[30:40], "".join(TOPICS[40:50])]]
+TRAIN = [*TOPICS[:30], *ODD, *TOPICS[30:40], "".join(TOPICS[40:50])]
 VALIDATION = [*ODD[::-1], TOPICS[50]]
 FILES = ["train.documents.npy", "train.npy", "validation.documents.npy", "validation.npy"]
 
@@ -121,9 +122,12 @@ def test_any_texts_are_encoded_in_bulk_as_one_by_one(bpe: Path, characters: Path
     for folder in (bpe, characters):
         tokenizer = load_tokenizer(folder)
         wanted = [tiktoken_peer(folder).encode_ordinary(text) for text in texts]
-        for encoder in [ReferenceEncoder(tokenizer), *([GigatokenEncoder(bpe, tokenizer)] if folder == bpe else [])]:
+        encoders: list[BulkEncoder] = [ReferenceEncoder(tokenizer)]
+        if folder == bpe:
+            encoders.append(GigatokenEncoder(bpe, tokenizer))
+        for encoder in encoders:
             ids, offsets = encoder.encode(column)
-            assert [ids[a:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)] == wanted
+            assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == wanted
 
 
 @pytest.mark.parametrize("present", [(), ("train",), ("validation",)])
@@ -273,5 +277,7 @@ def test_a_failed_build_leaves_no_file_that_looks_complete(bpe: Path, corpus: Pa
     tokenizer = load_tokenizer(bpe)
     with pytest.raises(RuntimeError, match="no"):
         write_slot(corpus, tokenizer, Failing(tokenizer), fresh(tmp_path), 2)
-    assert len(np.load(tmp_path / "out" / "train.npy")) == 0
+    assert (tmp_path / "out" / "train.npy").stat().st_size > 1000
+    with pytest.raises(ValueError, match=r"magic string|pickled"):
+        np.load(tmp_path / "out" / "train.npy")
     assert not (tmp_path / "out" / "train.documents.npy").exists()

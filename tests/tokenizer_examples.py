@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import numpy as np
 import tiktoken
@@ -44,7 +45,7 @@ def write_corpus(
     folder.mkdir(parents=True, exist_ok=True)
     for side, texts in (("train", train), ("validation", validation)):
         n = len(texts)
-        columns = {
+        columns: dict[str, list[Any]] = {
             "native_id": [f"{side}/{number}" for number in range(n)],
             "authors": [["Somebody"]] * n,
             "text": list(texts),

@@ -54,11 +54,11 @@ def documents(total: int) -> Iterator[str]:
     words = re.findall(r"[^\W\d_]{4,}", " ".join(rng.sample(pool, min(len(pool), 20_000))))
 
     def splice(match: re.Match[str]) -> str:
-        word = match[0]
+        word = str(match[0])
         if rng.random() >= SPLICED:
             return word
         other = rng.choice(words)
-        return word[: len(word) // 2] + other[len(other) // 2 :]
+        return f"{word[: len(word) // 2]}{other[len(other) // 2 :]}"
 
     made = 0
     for turn in itertools.count():
@@ -95,10 +95,10 @@ def make_inputs(folder: Path, total: int) -> int:
     cut = int(len(texts) * (1 - VALIDATION_SHARE))
     for side, rows in (("train", texts[:cut]), ("validation", texts[cut:])):
         n = len(rows)
-        columns = {
+        columns: dict[str, list[object]] = {
             "native_id": [f"{side}-{number}" for number in range(n)],
             "authors": [[]] * n,
-            "text": rows,
+            "text": list(rows),
             "source": ["benchmark"] * n,
             "url": [None] * n,
             "created": [None] * n,
@@ -175,19 +175,16 @@ def main() -> int:
                 written.add(tuple(result.pop("digests")))
                 runs[which].append(result)
     pairs = [theirs["stage"] / ours["stage"] for ours, theirs in zip(runs["ours"], runs["tiktoken"], strict=True)]
-    rows = [
-        (f"{which}: {what}", [scale(run) for run in results], unit, "")
-        for which, results in runs.items()
-        for what, unit, scale in (
-            ("stage", "s", lambda run: run["stage"]),
-            ("stage", "MB/s", lambda run: size / 1e6 / run["stage"]),
-            ("set-up, not in the stage", "s", lambda run: run["setup"]),
-        )
-    ]
+    rows: list[tuple[str, list[float], str, str]] = []
+    for which, results in runs.items():
+        rows.append((f"{which}: stage", [run["stage"] for run in results], "s", ""))
+        rows.append((f"{which}: stage", [size / 1e6 / run["stage"] for run in results], "MB/s", ""))
+        rows.append((f"{which}: set-up, not in the stage", [run["setup"] for run in results], "s", ""))
     rows.append(("tiktoken's time / ours, by pairs", pairs, "x", f"at least {GOAL:g}"))
     tokens = int(runs["ours"][0]["tokens"])
     print_table(
-        f"Tokens stage: {size / 1e6:.1f} MB, {tokens:,} tokens, {arguments.threads} threads, {arguments.rounds} runs each",
+        f"Tokens stage: {size / 1e6:.1f} MB, {tokens:,} tokens, {arguments.threads} threads, "
+        f"{arguments.rounds} runs each",
         rows,
     )
     same = len(written) == 1
