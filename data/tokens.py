@@ -42,7 +42,7 @@ def encode_slot(
     threads        row groups encoded at once; the bytes written do not depend on it
     returns        tokens, documents, bytes and characters of both sides
 
-    Memory is bounded by `threads` + 1 row groups and 8 bytes per document.
+    Memory is bounded by twice `threads` row groups and 8 bytes per document.
     """
     tokenizer = load_tokenizer(tokenizer_dir)
     if tokenizer.vocabulary.kind == "characters":
@@ -149,7 +149,7 @@ def begin_documents(
 def _in_order(
     work: Callable[[pa.RecordBatch], _Block], batches: Iterable[pa.RecordBatch], threads: int
 ) -> Iterator[_Block]:
-    """`work` of each batch, in their order, at most `threads` at a time; no further ahead than that."""
+    """`work` of each batch, in their order, `threads` at a time; as many more are read ahead or wait for their turn."""
     if threads == 1:
         yield from map(work, batches)
         return
@@ -158,7 +158,7 @@ def _in_order(
         try:
             for batch in batches:
                 waiting.append(pool.submit(work, batch))
-                if len(waiting) > threads:
+                if len(waiting) == 2 * threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

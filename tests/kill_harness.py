@@ -20,7 +20,7 @@ from tests.kill_hook import sitecustomize
 PROJECT = Path(__file__).resolve().parents[1]
 HOOK = Path(sitecustomize.__file__).parent
 STAGES = ("raw", "documents", "duplicates", "corpus", "tokenizer", "tokens", "model", "evaluation", "samples", "report")
-_STAGE_OF_REF = {"ledgers": "raw", "looks": "raw", "fetched": "raw", "prepared": "tokens"}
+STAGE_OF_REF = {"ledgers": "raw", "looks": "raw", "fetched": "documents", "prepared": "tokens"}
 
 
 def write_texts(folder: Path) -> None:
@@ -78,7 +78,7 @@ class Write:
         """The stage that the write belongs to; empty for folders that all stages share."""
         parts = self.path.split("/")
         if parts[0] == "refs":
-            return _STAGE_OF_REF.get(parts[1], "") if len(parts) > 1 else ""
+            return STAGE_OF_REF.get(parts[1], "") if len(parts) > 1 else ""
         name = parts[1].rpartition("-")[0] if parts[0] == "work" and len(parts) > 1 else parts[0]
         return name if name in STAGES else ""
 

@@ -27,6 +27,7 @@ from data.store import Store
 from tests.kill_harness import (
     HOOK,
     PROJECT,
+    STAGE_OF_REF,
     STAGES,
     Kill,
     Runner,
@@ -181,10 +182,9 @@ def up_to(undisturbed, stage, root):
     shutil.copytree(undisturbed.root, root)
     for later in STAGES[STAGES.index(stage) :]:
         shutil.rmtree(root / later)
-    if stage == "raw":
-        shutil.rmtree(root / "refs")
-    elif STAGES.index(stage) <= STAGES.index("tokens"):
-        shutil.rmtree(root / "refs" / "prepared")
+    for name, stage_of_ref in STAGE_OF_REF.items():
+        if STAGES.index(stage_of_ref) >= STAGES.index(stage):
+            shutil.rmtree(root / "refs" / name)
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from data.tokenizers.check import TokenizersDifferError, check_identical
 from data.tokenizers.config import TokenizerError
 from data.tokenizers.gpt2 import gpt2_vocabulary
 from data.tokenizers.load import load_tokenizer
+from data.tokenizers.vocabulary import GPT4_PATTERN, Vocabulary
 from tests.tokenizer_examples import (
     ODD,
     SHARED,
@@ -189,6 +190,12 @@ def test_white_space_beyond_the_limits_of_tiktoken(trios: dict[str, Trio]) -> No
     ids = trios["bpe"].ours.encode_ordinary(text)
     assert ids == trios["bpe"].hf.encode(text).ids
     assert trios["bpe"].ours.decode(ids) == text
+
+
+def test_a_token_that_no_merges_lead_to_is_taken_whole(tmp_path: Path) -> None:
+    tokens = (*(bytes([byte]) for byte in range(256)), b"abc")  # neither ab nor bc
+    trio = Trio(write_tokenizer(tmp_path, Vocabulary("bpe", GPT4_PATTERN, tokens)))
+    assert trio.agree("abc abcd") == [256, *b" abcd"]
 
 
 @needs_shared

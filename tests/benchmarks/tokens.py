@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks.table import print_table
+from tests.benchmarks.table import median, print_table
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 DOCUMENT_CHARACTERS = (500, 12_000)  # shortest and longest
@@ -142,13 +142,14 @@ def run_stage(which: str, folder: Path, threads: int) -> None:
     tokenizer = load_tokenizer(folder / "tokenizer")
     ours = which == "ours"
     encoder: BulkEncoder = GigatokenEncoder(folder / "tokenizer", tokenizer) if ours else TiktokenOnThreads(tokenizer)
-    ready = time.perf_counter()
+    ready, work_begin = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory(dir=folder) as out:
         facts = write_slot(folder / "corpus", tokenizer, encoder, Path(out), threads if ours else 1)
-        done = time.perf_counter()
+        done, work_done = time.perf_counter(), time.process_time()
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(out).iterdir())]
     tokens = facts.counts["train_tokens"] + facts.counts["validation_tokens"]
-    print(json.dumps({"setup": ready - begin, "stage": done - ready, "tokens": tokens, "digests": digests}))
+    seconds = {"setup": ready - begin, "stage": done - ready, "processor": work_done - work_begin}
+    print(json.dumps(seconds | {"tokens": tokens, "digests": digests}))
 
 
 def main() -> int:
@@ -174,13 +175,18 @@ def main() -> int:
                 result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 written.add(tuple(result.pop("digests")))
                 runs[which].append(result)
-    pairs = [theirs["stage"] / ours["stage"] for ours, theirs in zip(runs["ours"], runs["tiktoken"], strict=True)]
+    pairs = {
+        what: [theirs[what] / ours[what] for ours, theirs in zip(runs["ours"], runs["tiktoken"], strict=True)]
+        for what in ("stage", "processor")
+    }
     rows: list[tuple[str, list[float], str, str]] = []
     for which, results in runs.items():
         rows.append((f"{which}: stage", [run["stage"] for run in results], "s", ""))
         rows.append((f"{which}: stage", [size / 1e6 / run["stage"] for run in results], "MB/s", ""))
+        rows.append((f"{which}: stage, processor time", [run["processor"] for run in results], "s", ""))
         rows.append((f"{which}: set-up, not in the stage", [run["setup"] for run in results], "s", ""))
-    rows.append(("tiktoken's time / ours, by pairs", pairs, "x", f"at least {GOAL:g}"))
+    rows.append(("tiktoken's processor time / ours, by pairs", pairs["processor"], "x", ""))
+    rows.append(("tiktoken's time / ours, by pairs", pairs["stage"], "x", f"at least {GOAL:g}"))
     tokens = int(runs["ours"][0]["tokens"])
     print_table(
         f"Tokens stage: {size / 1e6:.1f} MB, {tokens:,} tokens, {arguments.threads} threads, "
@@ -189,7 +195,7 @@ def main() -> int:
     )
     same = len(written) == 1
     print(f"  both wrote {'the same bytes' if same else 'DIFFERENT bytes'}")
-    return 0 if same and sorted(pairs)[len(pairs) // 2] >= GOAL else 1
+    return 0 if same and median(pairs["stage"]) >= GOAL else 1
 
 
 if __name__ == "__main__":
