@@ -12,7 +12,16 @@ import tempfile
 
 from tests.benchmarks.table import print_table
 
-GPT2 = ["--set", "model.preset=gpt2", "--set", "training.learning_rate=null", "--set", "model.heads=null"]
+GPT2 = [
+    "--set",
+    "model.preset=gpt2",
+    "--set",
+    "model.tied=null",
+    "--set",
+    "training.learning_rate=null",
+    "--set",
+    "model.heads=null",
+]
 
 
 def run(store: str, *options: str) -> dict[str, float]:
