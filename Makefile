@@ -38,7 +38,7 @@ venv-test: .venv/ready-test
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	  f"Textmill needs Python 3.11 to 3.13, and {sys.executable} is {v[0]}.{v[1]}: run make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Could not make .venv: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
 
 .venv/ready: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing the pinned set into .venv (once; minutes)..."

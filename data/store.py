@@ -164,7 +164,7 @@ class Store:
             names = {path.name.removesuffix(_LOCK) for path in base.iterdir()} if base.is_dir() else set()
             for work in (base / name for name in sorted(names)):
                 with owner_lock_if_free(_lock_of(work)) as free:  # which also removes a lock that outlived its folder
-                    if free and work.is_dir() and (self._is_published(work.name) or not _has_files(work / "keep")):
+                    if free and work.is_dir() and (self._is_left_over(work) or not _has_files(work / "keep")):
                         shutil.rmtree(work, ignore_errors=True)
                         swept.append(work.name)
         return swept
@@ -240,9 +240,14 @@ class Store:
                 f"{path} cannot be read ({error}). Delete that folder: the next run builds it again."
             ) from error
 
-    def _is_published(self, work_name: str) -> bool:
-        stage, _, key = work_name.rpartition("-")
-        return key in self._folders(stage)
+    def _is_left_over(self, work: Path) -> bool:
+        """Whether what `keep` holds went into a published artifact; an unfinished rebuild is newer than that."""
+        stage, _, key = work.name.rpartition("-")
+        published = self._folders(stage).get(key)
+        if published is None or not (published / MANIFEST).exists():
+            return False
+        newest = max((path.stat().st_mtime_ns for path in (work / "keep").rglob("*") if path.is_file()), default=0)
+        return newest <= (published / MANIFEST).stat().st_mtime_ns
 
     def _is_whole_and_equal(self, folder: Path, manifest: Manifest) -> bool:
         try:

@@ -22,6 +22,8 @@ from gpt.errors import GPTError
 from tasks.registry import STAGES, Stage
 from tasks.runtime import Runtime
 
+INTERRUPTED = 130  # exit code after Ctrl-C
+
 app = typer.Typer(
     help="Raw text in, trained GPT out, again and again as the text grows.",
     no_args_is_help=True,
@@ -138,15 +140,13 @@ def run_app(application: Callable[..., Any]) -> int:
     """The exit code of one command; errors that a user can mend are one line on stderr."""
     try:
         code = application(standalone_mode=False, prog_name="textmill")
+        if code == INTERRUPTED:  # typer has caught the interrupt
+            return _complain("stopped; what was saved is found again: run the same command to go on", INTERRUPTED)
         return code if isinstance(code, int) else 0
     except RecipeError as error:
         return _complain(str(error), 2)
     except (TextmillError, GPTError) as error:
         return _complain(str(error), 1)
-    except KeyboardInterrupt:
-        return _complain("stopped; what was saved is found again: run the same command to go on", 130)
-    except BrokenPipeError:
-        return 1
     except ClickException as error:
         error.show()
         return 2

@@ -63,6 +63,14 @@ class Recipe(BaseModel):
         for key, source in self.sources.items():
             if not source.name:
                 self.sources[key] = source.model_copy(update={"name": key})
+        keys: dict[str, str] = {}
+        for key, source in self.sources.items():
+            if source.name in keys:
+                raise ValueError(
+                    f"sources.{keys[source.name]} and sources.{key} are both named {source.name!r}: "
+                    "give each a name of its own, or none."
+                )
+            keys[source.name] = key
         return self
 
 

@@ -36,7 +36,8 @@ def ui(
     prepare_prefect(environment)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     environment |= {"PREFECT_API_URL": f"{address}/api", "PREFECT_UI_API_URL": "/api"}
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     children: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
@@ -64,6 +65,8 @@ def ui(
     except KeyboardInterrupt:
         print("\nStopping worker and server...", flush=True)
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave children behind
         for child in reversed(children):
             _stop(child)
 

@@ -79,7 +79,9 @@ def _resolve_shape(model: ModelConfig, vocab_size: int, train_bytes: int) -> Mod
         feed_forward = -(-8 * width // (3 * 128)) * 128 if modern else 4 * width
     tied = model.tied
     if tied is None:
-        tied = not modern or vocab_size > 3 * model.layers * width
+        # Narrow models want a head of their own: at 4 x 128 with 2,048 ids, after 976 steps of 8 x 128 tokens, untied
+        # gave 1.73 bits per byte and tied 1.92 (one seed).
+        tied = not modern or (width >= 256 and vocab_size > 3 * model.layers * width)
     rope_theta = model.rope_theta
     if rope_theta is None:
         rope_theta = 1e4 if context <= 1024 else 1e5

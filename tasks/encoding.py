@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef
 from data.store import Build
@@ -23,11 +24,17 @@ def choose_tokenizer(run: Run, corpus: Sequence[Slot], config: TokenizerConfig, 
     Keyed by the training shards, never by the index: other validation text does not retrain it.
     """
     if config.kind == "artifact":
-        with_pin = run.store.resolve(config.artifact or "")
-        run.record("tokenizer").refs.append(with_pin)
-        run.record("tokenizer").reused += 1
+        pinned = run.store.resolve(config.artifact or "")
+        if pinned.stage != "tokenizer" or not run.store.find("tokenizer", [pinned.key]):
+            raise TextmillError(
+                f"tokenizer.artifact is {config.artifact!r}, which names {pinned}, no whole tokenizer: "
+                "`textmill ls tokenizer` lists them."
+            )
+        with stage_work(run, "tokenizer") as work:
+            work.record.refs.append(pinned)
+            work.record.reused += 1
         run.finish("tokenizer")
-        return with_pin
+        return pinned
     train = train_shards(run, corpus)
     if config.kind == "bpe" and config.vocab_size is None:
         size = sum(int(run.store.manifest(slot.ref).counts["train_bytes"]) for slot in corpus)

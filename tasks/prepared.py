@@ -39,7 +39,8 @@ def newest(run: Run) -> Prepared:
         tokenizer=ArtifactRef(**value["tokenizer"]),
         tokens=_slots(value["tokens"]),
     )
-    for ref in (prepared.index, prepared.tokenizer, *(slot.ref for slot in prepared.tokens + prepared.shards)):
+    slots = prepared.documents + prepared.shards + prepared.tokens
+    for ref in (prepared.index, prepared.tokenizer, *(slot.ref for slot in slots)):
         found = run.store.find(ref.stage, [ref.key]).get(ref.key)
         if found is None or found.digest != ref.digest:
             raise TextmillError(

@@ -5,6 +5,7 @@ pipe: when we die, however we die, the pipe ends and the child saves what it can
 process.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -53,7 +54,7 @@ def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_r
         os.close(reading)
         os.close(writing)
     if child.returncode:
-        raise TextmillError(_last_words(module, child.returncode, log))
+        raise TextmillError(_last_words(module, child.returncode, log, started_at))
 
 
 def _wait(
@@ -67,7 +68,8 @@ def _wait(
             if metrics is not None and not _STEP.match(line):
                 watcher().note(line)
         for line in measured.lines() if measured and on_record else ():
-            on_record(json.loads(line))  # type: ignore[misc]
+            with contextlib.suppress(ValueError):  # the middle of a line, where a resumed trainer cut the file back
+                on_record(json.loads(line))  # type: ignore[misc]
         if not running:
             return
         time.sleep(POLL)
@@ -112,8 +114,8 @@ def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
             return  # it ended between our look and our signal
 
 
-def _last_words(module: str, code: int, log: Path) -> str:
-    lines: Sequence[str] = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+def _last_words(module: str, code: int, log: Path, since: int) -> str:
+    lines: Sequence[str] = log.read_bytes()[since:].decode("utf-8", "replace").strip().splitlines()
     said = lines[-1] if lines else "it said nothing"
     if code == STOPPED:
         return f"{module} was stopped from outside and has saved: run the same command to go on. ({said})"

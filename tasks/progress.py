@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+SHOW_EVERY = 2.0  # seconds between two moves of a progress bar on the run's page
 LOG_EVERY = 15.0  # seconds between two progress lines in a log
 
 
@@ -35,6 +38,8 @@ class LogWatcher:
     """Progress as log lines of the run, at most one in `LOG_EVERY` seconds for each unit."""
 
     last: dict[str, float] = field(default_factory=dict)
+    shown: dict[str, float] = field(default_factory=dict)
+    artifacts: dict[str, UUID] = field(default_factory=dict)
 
     def started(self, stage: str, units: int) -> None:
         self.note(f"{stage}: {units} to look up")
@@ -42,6 +47,9 @@ class LogWatcher:
     def progress(self, stage: str, label: str, done: float, total: float, unit: str, note: str) -> None:
         now = time.monotonic()
         key = f"{stage} {label}"
+        if total and now - self.shown.get(key, 0.0) >= SHOW_EVERY:
+            self.shown[key] = now
+            self._show(key, 100 * done / total)
         if now - self.last.setdefault(key, now) >= LOG_EVERY:
             self.last[key] = now
             share = f"{100 * done / total:.0f}%, " if total else ""
@@ -52,6 +60,19 @@ class LogWatcher:
 
     def note(self, text: str) -> None:
         run_logger().info(text)
+
+    def _show(self, key: str, percent: float) -> None:
+        """Move the progress bar on the run's page. Prefect is a guest here: when it does not take it, work goes on."""
+        try:
+            if key not in self.artifacts:
+                created = create_progress_artifact(percent, description=key)
+                if isinstance(created, UUID):
+                    self.artifacts[key] = created
+            else:
+                update_progress_artifact(self.artifacts[key], progress=percent)
+        except Exception as error:
+            run_logger().warning("Prefect did not take the progress of %s: %s", key, error)
+            self.shown[key] = float("inf")
 
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)

@@ -30,7 +30,6 @@ class Runtime(BaseModel):
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="Time between two checkpoints of the trainer, in seconds."
     )
-    offline: bool = Field(False, description="Never touch the network; say what is missing instead.")
 
     @property
     def worker_count(self) -> int:

@@ -21,7 +21,7 @@ from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT
 from tasks.text import Slot
-from tasks.units import Unit, UnitProgress, as_it_is, run_units
+from tasks.units import Unit, UnitProgress, as_it_is, stage_work
 
 _NOT_FETCHED = ArtifactRef("raw", "", "", "")
 
@@ -43,11 +43,13 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
         planned += plans
         run.notes += notes
     planned.sort(key=lambda plan: (plan.slot.opened, plan.slot.source, plan.slot.number))
-    refs = run_units(run, "raw", [_unit(run.store, sources[plan.slot.source], plan) for plan in planned])
+    with stage_work(run, "raw", len(planned)) as work:
+        refs = work.build([_unit(run.store, sources[plan.slot.source], plan) for plan in planned])
     slots = [replace(plan.slot, ref=ref) for plan, ref in zip(planned, refs, strict=True)]
     for name, source in sources.items():
         fetched = {str(slot.number): slot.ref.key for slot in slots if slot.source == name}
         run.store.refs.update(f"fetched/{_source_id(source)}", partial(_replace_by, fetched))
+    run.finish("raw")
     return slots
 
 

@@ -24,7 +24,7 @@ def test_a_resolved_plan_leaves_nothing_open():
 def test_the_shape_follows_the_formulas():
     small, _ = resolve(ModelConfig(layers=2), TrainingConfig(), 300, 10**6, train_bytes=10**6)
     assert (small.width, small.heads, small.feed_forward, small.context) == (128, 4, 384, 256)
-    assert small.tied is False  # 300 ids are fewer than 3 x 2 x 128
+    assert small.tied is False  # width 128 is narrow
     large, _ = resolve(ModelConfig(layers=12), TrainingConfig(), 32768, 10**8, train_bytes=4 * 10**8)
     assert (large.width, large.heads, large.feed_forward, large.context) == (768, 6, 2048, 1024)
     assert large.tied is True and large.rope_theta == 1e4
@@ -44,6 +44,9 @@ def test_the_training_follows_the_formulas():
     assert plan.decay_share == 0.65  # 2.56 epochs are at most 4
     assert plan.weight_decay == 1.8569  # parameters / tokens
     assert plan.weight_decay_final_share == 0
+    _, scarce = resolve(model, TrainingConfig(steps=2000, batch_size=12), 2048, 100_000)
+    _, plenty = resolve(model, TrainingConfig(steps=2000, batch_size=12), 2048, 10**9)
+    assert (scarce.weight_decay, plenty.weight_decay) == (3.2, 0.1)  # 11.1 and 0.001, cut to the range
     assert shape.dropout == 0.0678  # 0.05 x log2(2.56)
     assert plan.evaluation_every == 50 and plan.micro_batch == 12
     _, many = resolve(model, TrainingConfig(steps=20_000, batch_size=12), 2048, 600_000)
