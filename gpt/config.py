@@ -51,7 +51,7 @@ class ModelConfig:
     bias: bool = False
     """Biases in linear layers and norms; `gpt2` only, off unless GPT-2's own weights are loaded."""
     tied: bool | None = None
-    """Whether the output head is the embedding table; by formula when width >= 256 and vocab_size > 3 layers x width."""
+    """Whether the output head is the embedding table; by formula if width >= 256 and vocab_size > 3 layers x width."""
     rope_theta: float | None = None
     """Base of the rotary positions, above 1; by formula 1e4 up to 1024 tokens of context, else 1e5; not for `gpt2`."""
     vocab_size: int | None = None

@@ -14,6 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import get_run_context
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
@@ -63,6 +64,10 @@ class LogWatcher:
 
     def _show(self, key: str, percent: float) -> None:
         """Move the progress bar on the run's page. Prefect is a guest here: when it does not take it, work goes on."""
+        try:
+            get_run_context()
+        except MissingContextError:
+            return  # a library called us from a thread of its own, which Prefect cannot tell apart from no run
         try:
             if key not in self.artifacts:
                 created = create_progress_artifact(percent, description=key)

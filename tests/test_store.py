@@ -294,10 +294,14 @@ def test_what_nobody_can_continue_is_swept(store, tmp_path):
     work = store.root / "work"
     (work / f"toy-{key(2)}" / "keep").mkdir(parents=True)
     (work / f"toy-{key(2)}" / "keep" / "checkpoint").touch()
+    os.utime(work / f"toy-{key(2)}" / "keep" / "checkpoint", (0, 0))  # older than what was published
+    store.build(toy(4), "x", fill)  # being built again when it was killed: newer than what is published
+    (work / f"toy-{key(4)}" / "keep").mkdir(parents=True)
+    (work / f"toy-{key(4)}" / "keep" / "checkpoint").touch()
     (work / f"toy-{key(3)}.lock").touch()  # killed before it came to anything
     shutil.copytree(store.root / "toy", work / "replaced-0123abcd")  # killed between two renames
     assert store.sweep() == ["replaced-0123abcd", f"toy-{key(2)}"]
-    assert in_work(store) == []
+    assert in_work(store) == [f"toy-{key(4)}"]
     assert list(store.verify()) == []
 
 
