@@ -150,7 +150,8 @@ def _train(job: dict[str, Any], prompts: list[str], build: Build, progress: Unit
             validation = f", validation {record['val_bpb']:.3f} bits per byte" if record.get("val_bpb") else ""
         elif time.monotonic() - heard_at > 0.5 or record["step"] == steps:
             heard_at = time.monotonic()
-            note = f"loss {record['loss']:.3f}, {record['tokens_per_s']:,.0f} tokens/s{validation}"
+            loss = "every step skipped" if record["loss"] is None else f"loss {record['loss']:.3f}"
+            note = f"{loss}, {record['tokens_per_s']:,.0f} tokens/s{validation}"
             progress(record["step"], steps, "steps", note)
 
     _wait_for_earlier_trainer(run_dir)
