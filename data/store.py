@@ -1,10 +1,10 @@
 """The store: artifacts that appear whole or not at all, found by key.
 
-    <root>/<stage>/<name>-<key>/        manifest.json, payload files, observed/
-    <root>/work/<stage>-<key>/out/      a payload being written; thrown away unless it is published
-    <root>/work/<stage>-<key>/keep/     what an unfinished build wants to find again (checkpoints, cut downloads)
-    <root>/work/<stage>-<key>.lock      who is building
-    <root>/refs/                        mutable state, see data/refs.py
+    <stage>/<name>-<key>/        manifest.json, payload files, observed/
+    work/<stage>-<key>/out/      a payload being written; thrown away unless it is published
+    work/<stage>-<key>/keep/     what an unfinished build wants to find again (checkpoints, cut downloads)
+    work/<stage>-<key>.lock      who is building
+    refs/                        mutable state, see data/refs.py
 
 The store knows nothing of what stages mean: a stage hands over an identity and a function that fills a folder.
 """
