@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -115,16 +115,37 @@ def no_note(sentence: str) -> None:
 class SourceConfig(BaseModel, ABC):
     """Settings of a source, and what can be done with it. Each kind is a subclass with its own `kind`.
 
-    Only what `identity` and `reading_identity` return enters keys. `weight` acts when batches are drawn; name and
-    licence enter the key of the documents stage, whose rows carry them.
+    Only what `identity` and `reading_identity` return enters keys. `enabled`, `max_bytes` and the two of mixing,
+    `weight` and `max_epochs`, act on what the slots of a source are used for, never on the slots; name and licence
+    enter the key of the documents stage, whose rows carry them.
+
+    `needs`, `rights` and `example` (a source as it stands in a recipe) are what `textmill sources` tells of a kind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    needs: ClassVar[str] = "nothing"
+    rights: ClassVar[str] = "yours to know: set `licence`"
+    example: ClassVar[Mapping[str, Any]] = {}
+
     kind: str
     name: str = Field("", max_length=200, description="What the source is called in the recipe; its key if left empty.")
+    enabled: bool = Field(True, description="false leaves the source out; what was fetched of it stays in the store.")
     weight: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="Share of the training batches, relative to the other sources'."
+    )
+    max_epochs: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="How often its training text may be repeated in one training run, at most; its share is lowered "
+        "to keep that. null: as often as its weight asks.",
+    )
+    max_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Fetch and use no more than this of the source, in bytes of its items as they come, in the order "
+        "in which they were first seen; at least one item. null: all of it.",
     )
     licence: str = Field(
         "unknown", min_length=1, description="Licence of the text, as an SPDX identifier where it has one."
@@ -140,6 +161,10 @@ class SourceConfig(BaseModel, ABC):
         description="Size at which a slot is closed and the next one opened, in bytes; acts on new items only, what "
         "has a slot keeps it.",
     )
+
+    def reaches_network(self) -> bool:
+        """Whether a look or a fetch leaves this machine, so that a run that is offline must do without."""
+        return False
 
     @abstractmethod
     def location(self) -> str:

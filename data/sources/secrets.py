@@ -1,0 +1,29 @@
+"""Secrets that a source needs, by name: from the environment, else from wherever a higher floor keeps them.
+
+Settings hold the name of a secret, never the secret, so that none gets into a key, a manifest, a log or an error. What
+is returned here goes into a request's header and nowhere else.
+"""
+
+import os
+from collections.abc import Callable
+
+from data.sources.base import SourceError
+
+elsewhere: list[Callable[[str], str | None]] = []
+"""Further places to ask, in order, with the secret's name as it stands in the settings; None means: not there."""
+
+
+def secret(name: str) -> str:
+    """The secret called `name`: the environment variable of that name, else what a place in `elsewhere` knows.
+
+    White space around it is dropped: it comes with files that end in a line end. Raises SourceError, naming the secret
+    only.
+    """
+    places: list[Callable[[str], str | None]] = [os.environ.get, *elsewhere]
+    for look_up in places:
+        if value := (look_up(name) or "").strip():
+            return value
+    raise SourceError(
+        f"The secret {name} is not set. Put it into the environment variable {name}, or into a Prefect Secret block "
+        f"named {name.lower().replace('_', '-')}."
+    )
