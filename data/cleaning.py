@@ -20,6 +20,11 @@ class CleanConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    licence_policy: Literal["any", "redistributable"] = Field(
+        "any",
+        description="redistributable drops every document whose licence does not let anybody pass it on, also changed; "
+        "an unknown licence does not.",
+    )
     normalization: Literal["NFC", "NFKC", "none"] = Field(
         "NFC",
         description="Unicode normal form. NFC changes no letter's look; NFKC also replaces ligatures, full-width "

@@ -15,10 +15,12 @@ import xxhash
 
 from data.cleaning import CleanConfig, judge, normalise
 from data.facts import Facts, Progress, no_progress
+from data.licences import is_redistributable
 from data.shards import DOCUMENTS, ShardWriter, table_of
 from data.sources.base import Problem, RawDocument
 
 DOCUMENTS_FILE = "documents.parquet"
+LICENCE = "licence"  # reason of a drop
 SIGNATURES_FILE = "signatures.npy"
 DROPS_FILE = "drops.json"
 MAX_EXAMPLES = 20  # per reason
@@ -63,6 +65,11 @@ def clean_slot(
                 problems.append(str(document))
                 continue
             characters_in += len(document.text)
+            its_licence = document.licence or licence
+            if config.licence_policy == "redistributable" and not is_redistributable(its_licence):
+                drops.add(LICENCE, document.native_id, document.position, len(document.text), its_licence)
+                characters_dropped += len(document.text)
+                continue
             text = normalise(document.text, config)
             if reason := judge(text, config):
                 drops.add(reason, document.native_id, document.position, len(text), text)
@@ -72,8 +79,8 @@ def clean_slot(
             characters_out += len(text)
             bytes_out += len(content)
             signatures += sign(content)
-            licences.add(document.licence or licence)
-            batch.add(document, text, source_name, document.licence or licence)
+            licences.add(its_licence)
+            batch.add(document, text, source_name, its_licence)
             if batch.is_full():
                 writer.write(batch.drain())
                 progress(documents_in, 0, "documents")

@@ -13,7 +13,7 @@ The same looks in the same order give the same ledger, in whatever order each of
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from data.errors import TextmillError
@@ -102,9 +102,33 @@ def assign(
         absent=tuple(sorted(gone - dropped)),
         unchanged=len(known) - len(gone) - len(changed),
     )
-    slots = enumerate(state.slots)
-    held = [LedgerSlot(number, slot.opened, tuple(slot.items.values())) for number, slot in slots if slot.items]
-    return _json(state), held, changes
+    return _json(state), _held(state), changes
+
+
+def as_it_stands(ledger: Any, where: str = "the ledger") -> list[LedgerSlot]:
+    """The slots of a ledger that hold anything, by number, without another look. Raises DamagedLedgerError."""
+    return _held(_read(ledger, where))
+
+
+def within(slots: Sequence[LedgerSlot], max_bytes: int | None) -> list[LedgerSlot]:
+    """The first items of `slots` that together have no more than `max_bytes`, at least one; None: all of them.
+
+    Slots without any such item are left out. As the ledger only grows at its end, a raised cap adds items and moves
+    none.
+    """
+    if max_bytes is None:
+        return list(slots)
+    kept: list[LedgerSlot] = []
+    taken = 0
+    for slot in slots:
+        items: list[SlotItem] = []
+        for item in slot.items:
+            if (kept or items) and taken + item.size > max_bytes:
+                return [*kept, replace(slot, items=tuple(items))] if items else kept
+            items.append(item)
+            taken += item.size
+        kept.append(replace(slot, items=tuple(items)))
+    return kept
 
 
 @dataclass
@@ -122,6 +146,11 @@ class _State:
     looks: int = 0
     open: bool = False
     slots: list[_Slot] = field(default_factory=list)
+
+
+def _held(state: _State) -> list[LedgerSlot]:
+    slots = enumerate(state.slots)
+    return [LedgerSlot(number, slot.opened, tuple(slot.items.values())) for number, slot in slots if slot.items]
 
 
 def _by_id(items: Iterable[Item]) -> dict[str, Item]:

@@ -40,7 +40,7 @@ def corpus(
 
 def build_corpus(run: Run, recipe: Recipe) -> Prepared:
     """All stages of a corpus in their order."""
-    sources = {source.name: source for source in recipe.sources.values()}
+    sources = recipe.used_sources()
     raw = fetch(run, sources)
     documents = clean(run, raw, sources, recipe.cleaning)
     drops = find_duplicates(run, documents)

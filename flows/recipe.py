@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from data.cleaning import CleanConfig
 from data.corpus import SplitConfig
 from data.errors import TextmillError
+from data.sources.base import SourceConfig
 from data.sources.registry import AnySource
 from data.tokenizers.config import TokenizerConfig
 from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig
@@ -71,7 +72,13 @@ class Recipe(BaseModel):
                     "give each a name of its own, or none."
                 )
             keys[source.name] = key
+        if not self.used_sources():
+            raise ValueError("every source has enabled = false: enable at least one of them.")
         return self
+
+    def used_sources(self) -> dict[str, SourceConfig]:
+        """The sources that are enabled, by name."""
+        return {source.name: source for source in self.sources.values() if source.enabled}
 
 
 class RecipeError(TextmillError):

@@ -71,11 +71,13 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared) -> None:
 
 def _weighted(recipe: Recipe, prepared: Prepared) -> Arrays:
     """The arrays of a prepared corpus with the recipe's weights, which act only when batches are drawn."""
-    weights = {source.name: source.weight for source in recipe.sources.values()}
+    sources = recipe.used_sources()
+    weights = {name: source.weight for name, source in sources.items()}
     missing = sorted({slot.source for slot in prepared.tokens} ^ weights.keys())
     if missing:
         raise TextmillError(
             f"The newest corpus of {recipe.name!r} and the recipe differ in the sources {', '.join(missing)}: "
             "run the flow `corpus` or `pipeline` of this recipe first."
         )
-    return Arrays(prepared.tokens, weights, prepared.tokenizer)
+    max_epochs = {name: source.max_epochs for name, source in sources.items()}
+    return Arrays(prepared.tokens, weights, prepared.tokenizer, max_epochs)

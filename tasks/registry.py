@@ -26,7 +26,7 @@ VERSIONS: dict[Stage, int] = {
     "model": 1,
     "evaluation": 1,
     "samples": 1,
-    "report": 1,
+    "report": 2,
 }
 
 

@@ -76,6 +76,14 @@ class SourceFacts:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What a source gave to the training: its part of the tokens seen, and how often that repeats its own."""
+
+    of_training: float  # 0 to 1
+    epochs: float
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """One run.
 
@@ -83,6 +91,7 @@ class RunFacts:
     evaluation       content of evaluation.json, or None
     tokenizer        content of tokenizer.meta.json
     sources, corpus  the text by source (by name), and all together
+    shares           by source, its part in the training
     artifacts        every artifact cited, upstream first: stage, key, payload digest
     """
 
@@ -94,6 +103,7 @@ class RunFacts:
     tokenizer: dict[str, Any]
     sources: tuple[SourceFacts, ...]
     corpus: SourceFacts
+    shares: dict[str, Share]
     artifacts: tuple[dict[str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -106,15 +116,17 @@ def gather_facts(store: Store, made: Made) -> RunFacts:
     trained = store.manifest(made.model)
     model, training = trained.recipe.config["model"], trained.recipe.config["training"]
     sources = _sources(store, made)
+    tokens_seen = training["steps"] * training["batch_size"] * model["context"]
     return RunFacts(
         model=model,
         training=training,
         parameters=int(trained.counts["parameters"]),
-        tokens_seen=training["steps"] * training["batch_size"] * model["context"],
+        tokens_seen=tokens_seen,
         evaluation=read_evaluation(store, made.evaluation),
         tokenizer=read_json(store.path(made.tokenizer) / TOKENIZER_META_FILE),
         sources=tuple(sources),
         corpus=_together(sources),
+        shares=_shares(sources, [entry["weight"] for entry in trained.recipe.config["arrays"]], tokens_seen),
         artifacts=tuple({"stage": ref.stage, "key": ref.key, "digest": ref.digest} for ref in made.refs()),
     )
 
@@ -149,6 +161,15 @@ def _sources(store: Store, made: Made) -> list[SourceFacts]:
         licences = {licence for first, *_ in triples for licence in first.licences}
         found.append(SourceFacts(name, len(triples), documents, corpus, tokens, tuple(sorted(licences))))
     return found
+
+
+def _shares(sources: list[SourceFacts], weights: list[float], tokens_seen: int) -> dict[str, Share]:
+    """`weights` as the model was trained with, in the order of `sources`."""
+    shares = [weight / sum(weights) for weight in weights]
+    return {
+        source.name: Share(share, share * tokens_seen / max(1, source.tokens.get("train_tokens", 0)))
+        for source, share in zip(sources, shares, strict=True)
+    }
 
 
 def _together(sources: Iterable[SourceFacts]) -> SourceFacts:

@@ -22,6 +22,11 @@ class Runtime(BaseModel):
         None,
         description="Folder of the store; unset: the environment's TEXTMILL_STORE, else artifacts/ of the project.",
     )
+    offline: bool = Field(
+        False,
+        description="Never touch the network: sources that need it stay as they were at the last look, and what was "
+        "not fetched then is named.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model is trained; auto takes a GPU if a kernel runs on it, else the CPU."
     )

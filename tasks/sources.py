@@ -11,8 +11,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data.digests import text_digest
+from data.errors import TextmillError
 from data.facts import Facts
-from data.ledger import Changes, LedgerSlot, assign
+from data.ledger import Changes, LedgerSlot, as_it_stands, assign, within
 from data.manifest import ArtifactRef, canonical_json
 from data.sources.base import SlotItem, SourceConfig, slot_identity
 from data.store import Build, Store
@@ -23,6 +24,7 @@ from tasks.runtime import PROJECT_ROOT
 from tasks.text import Slot
 from tasks.units import Unit, UnitProgress, as_it_is, stage_work
 
+_MAX_NAMED = 10  # slots named in one error
 _NOT_FETCHED = ArtifactRef("raw", "", "", "")
 
 
@@ -39,12 +41,19 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
     opened = datetime.now(UTC).isoformat(timespec="microseconds")
     planned: list[SlotPlan] = []
     for name, source in sources.items():
-        plans, notes = look(name, as_it_is(source), as_it_is(run.store), opened)
+        if run.runtime.offline and source.reaches_network():
+            plans, notes = _last_seen(name, source, run.store)
+        else:
+            plans, notes = look(name, as_it_is(source), as_it_is(run.store), opened)
         planned += plans
         run.notes += notes
     planned.sort(key=lambda plan: (plan.slot.opened, plan.slot.source, plan.slot.number))
+    units = [_unit(run.store, sources[plan.slot.source], plan) for plan in planned]
+    if run.runtime.offline:
+        _refuse_to_fetch(run, [unit for unit, plan in zip(units, planned, strict=True)
+                               if sources[plan.slot.source].reaches_network()])  # fmt: skip
     with stage_work(run, "raw", len(planned)) as work:
-        refs = work.build([_unit(run.store, sources[plan.slot.source], plan) for plan in planned])
+        refs = work.build(units)
     slots = [replace(plan.slot, ref=ref) for plan, ref in zip(planned, refs, strict=True)]
     for name, source in sources.items():
         fetched = {str(slot.number): slot.ref.key for slot in slots if slot.source == name}
@@ -73,16 +82,65 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
     notes = [f"{name}: {problem}" for problem in found.problems]
     for note in notes:
         watcher().note(note)
+    plans, capped = _plans(name, source, store, slots)
+    return plans, notes + capped
+
+
+def _last_seen(name: str, source: SourceConfig, store: Store) -> tuple[list[SlotPlan], list[str]]:
+    """The slots of a source as its ledger has them, without a look. Raises TextmillError when there was never one."""
+    ledger_name = f"ledgers/{_source_id(source)}"
+    ledger = store.refs.read(ledger_name).value
+    if ledger is None:
+        raise TextmillError(
+            f"The source {name!r} ({source.kind}, {source.location()}) was never looked at from this store, and "
+            "runtime.offline is true: run once without it, or set the source's `enabled` to false."
+        )
+    plans, capped = _plans(name, source, store, as_it_stands(ledger, str(store.refs.root / ledger_name)))
+    return plans, [f"{name}: offline, so its text is that of the last look.", *capped]
+
+
+def _refuse_to_fetch(run: Run, units: Sequence[Unit]) -> None:
+    """Raise TextmillError naming the slots of sources on the network that are not in the store."""
+    there = {} if "raw" in run.refresh else run.store.find("raw", [unit.identity.key for unit in units])
+    missing = [unit.label for unit in units if unit.identity.key not in there]
+    if missing:
+        shown = ", ".join(missing[:_MAX_NAMED]) + (", ..." if len(missing) > _MAX_NAMED else "")
+        why = "they were to be refreshed" if "raw" in run.refresh else "they were never fetched into this store"
+        raise TextmillError(
+            f"runtime.offline is true, but {len(missing)} of {len(units)} slots need the network ({why}): {shown}. "
+            "Run once without offline, or leave their sources out (`enabled`: false)."
+        )
+
+
+def _plans(
+    name: str, source: SourceConfig, store: Store, slots: Sequence[LedgerSlot]
+) -> tuple[list[SlotPlan], list[str]]:
+    """The slots that are used of a source, and what the report must say of those that are not."""
+    used = within(slots, source.max_bytes)
+    notes = []
+    count, total = _extent(slots)
+    taken, taken_bytes = _extent(used)
+    if taken < count:
+        notes.append(
+            f"{name}: max_bytes ({source.max_bytes:,}) takes {taken:,} of {count:,} items, {taken_bytes:,} of "
+            f"{total:,} bytes."
+        )
     before = store.refs.read(f"fetched/{_source_id(source)}").value or {}
     known = store.find("raw", before.values())
     plans = [
         SlotPlan(
-            Slot(name, one.number, one.opened, f"{name} {at}/{len(slots)}", _before(known, before, one.number)),
+            Slot(name, one.number, one.opened, f"{name} {at}/{len(used)}", _before(known, before, one.number)),
             one.items,
         )
-        for at, one in enumerate(slots, 1)
+        for at, one in enumerate(used, 1)
     ]
     return plans, notes
+
+
+def _extent(slots: Sequence[LedgerSlot]) -> tuple[int, int]:
+    """How many items, and how many bytes of them."""
+    items = [item for slot in slots for item in slot.items]
+    return len(items), sum(item.size for item in items)
 
 
 def _source_id(source: SourceConfig) -> str:

@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.plan import resolve
 from gpt.train import lock
+from tasks.mixing import capped_weights
 from tasks.process import POLL, run_gpt
 from tasks.progress import watcher
 from tasks.registry import identity
@@ -39,6 +40,7 @@ class Arrays:
     slots: Sequence[Slot]
     weights: dict[str, float]  # by source name
     tokenizer: ArtifactRef
+    max_epochs: dict[str, float | None] = field(default_factory=dict)  # by source name; None or absent: no cap
 
     @property
     def sources(self) -> list[str]:
@@ -117,6 +119,7 @@ def train(
         )
     except GPTError as error:
         raise TextmillError(str(error)) from error
+    arrays = _capped(run, arrays, (plan.steps or 0) * (plan.batch_size or 0) * (shape.context or 0))
     recipe = {
         "model": asdict(shape),
         "training": asdict(plan),
@@ -135,6 +138,20 @@ def train(
         name, name, identity("model", recipe, arrays.inputs()), arrays.refs(), partial(_train, job, list(prompts))
     )
     return run_unit(run, "model", unit)
+
+
+def _capped(run: Run, arrays: Arrays, drawn: int) -> Arrays:
+    """`arrays` with weights that keep every source's `max_epochs` when `drawn` training tokens are seen in all."""
+    tokens = {
+        name: sum(int(run.store.manifest(slot.ref).counts["train_tokens"]) for slot in arrays.of(name))
+        for name in arrays.sources
+    }
+    weights = capped_weights({name: arrays.weights[name] for name in arrays.sources}, arrays.max_epochs, tokens, drawn)
+    for name, cap in arrays.max_epochs.items():
+        if weights[name] != arrays.weights[name] and cap is not None:
+            share = weights[name] / sum(weights.values())
+            run.notes.append(f"{name}: max_epochs ({cap:g}) holds its share of the training tokens at {share:.1%}.")
+    return replace(arrays, weights=weights)
 
 
 def _train(job: dict[str, Any], prompts: list[str], build: Build, progress: UnitProgress) -> Facts:

@@ -90,6 +90,7 @@ class _Publisher:
             config |= {
                 "model": {"preset": "modern", "layers": 2, "width": 16, "context": CONTEXT, "vocab_size": 300},
                 "training": {"steps": STEPS, "batch_size": BATCH},
+                "arrays": [{"weight": 2.0, "tokens": []}],
             }
         return self.store.build(identity(stage, config, {"inputs": [i.digest for i in inputs]}), name, make, inputs)
 

@@ -92,6 +92,24 @@ def test_a_slot_without_a_kept_document_still_has_its_files(tmp_path):
     assert facts.licences == []
 
 
+def test_a_policy_drops_what_may_not_be_passed_on(tmp_path):
+    config = CleanConfig(licence_policy="redistributable", min_characters=1)
+    documents = [
+        RawDocument("free", "free text", licence="CC-BY-SA-4.0", meta={"look": 1}),
+        RawDocument("bound", "bound text", licence="CC-BY-NC-4.0", meta={"look": 1}),
+        RawDocument("as the source", "its text", meta={"look": 1}),
+    ]
+    facts = clean_slot(documents, tmp_path, config, "mine", "unknown")
+    assert pq.read_table(tmp_path / "documents.parquet")["native_id"].to_pylist() == ["free"]
+    assert facts.counts["dropped_licence"] == 2 and facts.counts["characters_dropped"] == len("bound textits text")
+    assert facts.licences == ["CC-BY-SA-4.0"]
+    examples = json.loads((tmp_path / "drops.json").read_text())["examples"]["licence"]
+    assert [(one["native_id"], one["excerpt"]) for one in examples] == [
+        ("bound", "CC-BY-NC-4.0"),
+        ("as the source", "unknown"),
+    ]
+
+
 def test_examples_are_limited_and_counts_are_not(tmp_path):
     clean_slot((raw(f"{n}", "x") for n in range(50)), tmp_path, CONFIG, "mine", "CC0-1.0")
     drops = json.loads((tmp_path / "drops.json").read_text())

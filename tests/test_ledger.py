@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.ledger import DamagedLedgerError, assign
+from data.ledger import DamagedLedgerError, as_it_stands, assign, within
 from data.sources.base import Item, Look, SourceError
 
 
@@ -206,3 +206,28 @@ def test_promises_hold_under_any_sequence_of_looks(history, random):
         assert [slot.number for slot in slots] == sorted({slot.number for slot in slots})
         assert [slot.opened for slot in slots] == sorted(slot.opened for slot in slots)
         highest = max([highest, *(slot.number for slot in slots)])
+
+
+def test_a_ledger_tells_its_slots_without_a_look():
+    ledger, slots, _ = assign(None, look(dict.fromkeys("abcde", ("x", 40))), 100, "2024")
+    assert as_it_stands(json.loads(json.dumps(ledger))) == slots
+    with pytest.raises(DamagedLedgerError, match="mine is damaged"):
+        as_it_stands({"format": 1}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "expected"),
+    [
+        (None, {0: ["a", "b"], 1: ["c", "d"], 2: ["e"]}),
+        (200, {0: ["a", "b"], 1: ["c", "d"], 2: ["e"]}),
+        (199, {0: ["a", "b"], 1: ["c", "d"]}),
+        (159, {0: ["a", "b"], 1: ["c"]}),
+        (119, {0: ["a", "b"]}),
+        (80, {0: ["a", "b"]}),
+        (79, {0: ["a"]}),
+        (1, {0: ["a"]}),  # at least one
+    ],
+)
+def test_a_cap_takes_the_first_items(max_bytes, expected):
+    _, slots, _ = assign(None, look(dict.fromkeys("abcde", ("x", 40))), 100, "2024")
+    assert names(within(slots, max_bytes)) == expected

@@ -1,6 +1,7 @@
 """The report: what it says, that it needs nothing but itself, and that the same artifacts make no second page."""
 
 import json
+import shutil
 import struct
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -206,11 +207,30 @@ def test_several_sources_are_shown_each_and_together(toy):
         "three",
         lambda b: Facts({"slots": (b.out / "index.json").write_text(names)}),
     )
-    three = replace(made, index=index, documents=made.documents * 3, corpus=made.corpus * 3, tokens=made.tokens * 3)
+    trained = run.store.manifest(made.model)
+
+    def copy(build):
+        for file in ("model.safetensors", "samples.jsonl"):
+            shutil.copyfile(run.store.path(made.model) / file, build.out / file)
+        return Facts(trained.counts, details=trained.details)
+
+    weighted = identity("model", trained.recipe.config | {"arrays": [{"weight": 3.0}, {"weight": 1.0}]}, {})
+    model = run.store.build(weighted, "two sources", copy)
+    three = replace(
+        made,
+        index=index,
+        model=model,
+        documents=made.documents * 3,
+        corpus=made.corpus * 3,
+        tokens=made.tokens * 3,
+    )
     text = Page((build(run, three)[1] / PAGE_FILE).read_text(encoding="utf-8")).text
     for name, slots in (("books", 1), ("web", 2), ("all", 3)):
         assert f"{name} {READ * slots} {(TOO_SHORT + BINARY) * slots} {DUPLICATES * slots} {KEPT * slots}" in text
     assert "of text from books, web." in text
+    seen, tokens = STEPS * BATCH * CONTEXT, run.store.manifest(made.tokens[0]).counts["train_tokens"]
+    assert f"75.0% {0.75 * seen / tokens:.2f}" in text  # 3 of 4, of the tokens of one slot
+    assert f"25.0% {0.25 * seen / (2 * tokens):.2f}" in text
 
 
 def test_the_page_does_without_evaluation_and_metrics(tmp_path):
