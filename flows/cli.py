@@ -64,8 +64,10 @@ def run(
     quieten_prefect()
     from flows.console import console_watcher
     from flows.pipeline import pipeline
+    from flows.temporary_server import tie_temporary_server
     from tasks.progress import watch_with
 
+    tie_temporary_server()
     with console_watcher() as watcher, watch_with(watcher):
         summary = pipeline(recipe=recipe, refresh=stages, until=last, runtime=Runtime(device=device))
     summary["total_seconds"] = round(time.perf_counter() - started, 3)

@@ -25,5 +25,10 @@ def secret(name: str) -> str:
             return value
     raise SourceError(
         f"The secret {name} is not set. Put it into the environment variable {name}, or into a Prefect Secret block "
-        f"named {name.lower().replace('_', '-')}."
+        f"named {block_name(name)}."
     )
+
+
+def block_name(name: str) -> str:
+    """The name of the Prefect block that holds the secret `name`; blocks are named in small letters and dashes."""
+    return name.lower().replace("_", "-")

@@ -1,0 +1,22 @@
+"""Prefect Secret blocks as a place where sources find their secrets."""
+
+from typing import cast
+
+from prefect.blocks.system import Secret
+
+from data.sources import secrets
+
+
+def prefect_secret(name: str) -> str | None:
+    """What the Secret block of a secret holds, for ABC_TOKEN the block abc-token; None: no such block."""
+    try:
+        block = cast("Secret[str]", Secret.load(secrets.block_name(name)))
+    except ValueError:  # Prefect's word for a block that is not there
+        return None
+    return str(block.get())
+
+
+def ask_prefect_too() -> None:
+    """Let `data.sources.secrets.secret` look into Prefect's blocks after the environment."""
+    if prefect_secret not in secrets.elsewhere:
+        secrets.elsewhere.append(prefect_secret)
