@@ -96,11 +96,6 @@ class Refs:
             except RefMovedError:
                 continue
 
-    def names(self, prefix: str) -> list[str]:
-        """The names of all values below `prefix`, sorted."""
-        base = self._folder(prefix)
-        return sorted(f"{prefix}/{path.parent.relative_to(base)}" for path in base.glob("**/current"))
-
     def _folder(self, name: str) -> Path:
         return self.root.joinpath(*(_folder_name(part) for part in name.split("/")))
 

@@ -116,13 +116,17 @@ class Store:
     def resolve(self, text: str) -> ArtifactRef:
         """The artifact that a user means by `stage/name-key`, `name-key`, a key or the unique beginning of a key."""
         stage, _, name = text.rpartition("/")
-        wanted = name.rpartition("-")[2]
-        matches = [
-            folder
-            for one in ([stage] if stage else self.stages())
-            for key, folder in self._folders(one).items()
-            if wanted and key.startswith(wanted)
+        label, _, wanted = name.rpartition("-")
+        stages = [one for one in self.stages() if stage in ("", one)]
+        begun = [
+            folder for one in stages for key, folder in self._folders(one).items() if wanted and key.startswith(wanted)
         ]
+        matches = [folder for folder in begun if label in ("", folder.name.rpartition("-")[0])]
+        if begun and not matches:
+            raise TextmillError(
+                f"No artifact in {self.root} is called {label!r} and has a key beginning with {wanted!r}; by that "
+                f"key there is {begun[0].parent.name}/{begun[0].name}. `textmill ls` lists them."
+            )
         if len(matches) != 1:
             shown = ", ".join(f"{m.parent.name}/{m.name}" for m in matches[:5])
             found = f"{len(matches)} artifacts begin so ({shown})" if matches else "there is none"

@@ -50,7 +50,7 @@ def run(
         list[str] | None, typer.Option(metavar="STAGE", help=f"Build a stage again: {', '.join(STAGES)}. Repeatable.")
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to run.")] = None,
-    device: Annotated[str, typer.Option(help="Where the model is trained: auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
 ) -> None:
     """Run a recipe in this process: text in, trained GPT out. What is already there is reused."""
@@ -90,7 +90,11 @@ def _recipe(name: str, path: str | None, overrides: list[tuple[str, Any]]) -> Re
         folders = [key for key, source in recipe.sources.items() if source.kind == "folder"]
         if len(folders) != 1:
             raise RecipeError(f"--path is for recipes with one folder source; {name} has {len(folders)}: use --set.")
-        overrides = [(f"sources.{folders[0]}.path", str(Path(path).expanduser().absolute())), *overrides]
+        try:
+            absolute = str(Path(path).expanduser().absolute())
+        except RuntimeError as error:  # ~somebody who does not exist
+            raise RecipeError(f"--path {path!r} cannot be found: {error}") from error
+        overrides = [(f"sources.{folders[0]}.path", absolute), *overrides]
     return with_overrides(recipe, dict(overrides))
 
 
@@ -152,6 +156,8 @@ def run_app(application: Callable[..., Any]) -> int:
     except ClickException as error:
         error.show()
         return 2
+    except typer.Abort as error:  # what typer makes of an input that ended
+        return _complain(f"ended: {error.__cause__ or error.__context__ or 'the input was closed'}", 1)
 
 
 def _complain(text: str, code: int) -> int:

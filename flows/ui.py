@@ -19,7 +19,7 @@ from tasks.runtime import PROJECT_ROOT
 
 POOL = "local"
 SERVER_START = 180.0  # seconds; the first start creates the database
-GRACE = 20.0  # seconds for worker and server to leave before they are killed
+GRACE = 40.0  # seconds for worker and server to leave before they are killed; a trainer gets 25 of them to save
 
 
 def ui(

@@ -129,7 +129,7 @@ class Batches:
     ) -> None:
         self.batch_size = batch_size
         self.vocab_size = vocab_size
-        used = [name for name, shards in sources.items() if any(shard.documents for shard in shards)]
+        used = [name for name, shards in sources.items() if weights[name] and any(shard.documents for shard in shards)]
         if not used:
             raise GPTError("No source holds any training text: add text to the sources.")
         self.sources = [Source(name, sources[name], context, derive(seed, place)) for place, name in enumerate(used)]

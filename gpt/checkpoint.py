@@ -44,17 +44,25 @@ class Checkpoint:
 class CheckpointStore:
     """The checkpoints of one run below `root`; `identity` is what must not change between save and resume."""
 
-    def __init__(self, root: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, root: Path, identity: Mapping[str, Any], milestone_every: int = 1, milestone_age: int = 0
+    ) -> None:
+        """Checkpoints of steps that `milestone_every` divides are milestones, once `milestone_age` more steps are done.
+
+        The newest milestone is never dropped.
+        """
         self.root = root
         self.identity = dict(identity)
+        self.milestone_every = milestone_every
+        self.milestone_age = milestone_age
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, move `latest` to it and drop all but the last few; returns its directory."""
         final = self.root / f"step-{checkpoint.step:09d}"
         self.root.mkdir(parents=True, exist_ok=True)
         self.sweep()
-        if final.exists():  # of the same step and identity, so of the same content
-            shutil.rmtree(final) if not _is_whole(final) else None
+        if final.exists():  # of the same step of the same run; after going back, of another learning rate
+            shutil.rmtree(final) if not _holds(final, checkpoint) else None
         if not final.exists():
             temporary = self.root / f".partial-{final.name}"
             temporary.mkdir()
@@ -62,8 +70,10 @@ class CheckpointStore:
             write_json(temporary / "observed.json", checkpoint.observed)
             publish_directory(temporary, final)
         replace_text(self.root / "latest", final.name + "\n")
+        milestone = next((_step(name) for name in self._milestones(checkpoint.step)), 0)
         for old in self._names()[:-KEEP]:
-            if old != final.name:
+            is_needed = _step(old) % self.milestone_every == 0 and _step(old) >= milestone
+            if old != final.name and not is_needed:
                 shutil.rmtree(self.root / old, ignore_errors=True)
         return final
 
@@ -72,7 +82,18 @@ class CheckpointStore:
 
         Raises GPTError when the checkpoint was made with another model, tokenizer, data or training.
         """
-        for name in self._candidates():
+        return self._load(self._candidates(), note)
+
+    def back_to_milestone(self, step: int, note: Callable[[str], None]) -> Checkpoint | None:
+        """The newest undamaged milestone at `step`, or None; all checkpoints after it are removed."""
+        checkpoint = self._load(self._milestones(step), note)
+        for name in self._names():
+            if checkpoint is None or _step(name) > checkpoint.step:
+                shutil.rmtree(self.root / name)
+        return checkpoint
+
+    def _load(self, names: list[str], note: Callable[[str], None]) -> Checkpoint | None:
+        for name in names:
             folder = self.root / name
             if not _is_whole(folder):
                 note(f"Checkpoint {folder} is damaged; going on from an older one.")
@@ -90,6 +111,11 @@ class CheckpointStore:
 
     def _names(self) -> list[str]:
         return sorted(path.name for path in self.root.glob("step-*"))
+
+    def _milestones(self, step: int) -> list[str]:
+        """Those that count as such at `step`, newest first."""
+        steps = range(0, step - self.milestone_age + 1, self.milestone_every)
+        return [name for name in self._names()[::-1] if _step(name) in steps]
 
     def _candidates(self) -> list[str]:
         pointer = self.root / "latest"
@@ -115,6 +141,14 @@ def write_state(folder: Path, checkpoint: Checkpoint, identity: Mapping[str, Any
         files[path.name] = digest(path)
     content = {"format": FORMAT, "step": checkpoint.step, "state": checkpoint.state, "identity": identity}
     write_json(folder / "state.json", content | {"files": files})
+
+
+def _holds(folder: Path, checkpoint: Checkpoint) -> bool:
+    return _is_whole(folder) and read_json(folder / "state.json")["state"] == checkpoint.state
+
+
+def _step(name: str) -> int:
+    return int(name.rpartition("-")[2])
 
 
 def _is_whole(folder: Path) -> bool:

@@ -23,14 +23,14 @@ class ShardPaths:
 
 @dataclass(frozen=True)
 class SourceArrays:
-    """The arrays of one source; `weight` is its share of every batch before normalising, above 0."""
+    """The arrays of one source; `weight` is its share of every batch before normalising, 0 without training text."""
 
     train: tuple[ShardPaths, ...] = ()
     validation: tuple[ShardPaths, ...] = ()
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        require(0 < self.weight < float("inf"), "weight", self.weight, "above 0")
+        require(0 <= self.weight < float("inf"), "weight", self.weight, "at least 0")
 
 
 @dataclass(frozen=True)

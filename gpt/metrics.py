@@ -3,8 +3,10 @@
 Knows how to write down numbers, not what they mean.
 """
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,21 @@ from gpt.files import replace_text, sync
 class JsonLines:
     """A file of JSON objects, one per line, each with the key "step"."""
 
-    def __init__(self, path: Path, resumed_step: int) -> None:
-        """Keep the whole lines up to `resumed_step` of what an earlier process has written; drop the rest."""
+    def __init__(
+        self, path: Path, resumed_step: int, is_ours: Callable[[dict[str, Any]], bool] = lambda line: True
+    ) -> None:
+        """Keep the whole lines up to `resumed_step` that `is_ours` of what an earlier process wrote; drop the rest."""
         self.path = path
-        kept = [line for line in read_lines(path) if line["step"] <= resumed_step]
+        kept = [line for line in read_lines(path) if line["step"] <= resumed_step and is_ours(line)]
         replace_text(path, "".join(_line(content) for content in kept))
 
     def write(self, content: dict[str, Any]) -> None:
-        """Append one line in one write, so that a reader sees whole lines."""
+        """Append one line in one write, so that a reader sees whole lines. Raises OSError when it did not fit."""
+        line = _line(content).encode()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(descriptor, _line(content).encode())
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         finally:
             os.close(descriptor)
 
@@ -51,13 +57,16 @@ class Events:
     """TensorBoard scalars, if tensorboard is installed; else a note and nothing more."""
 
     def __init__(self, folder: Path, resumed_step: int, note: Callable[[str], None]) -> None:
+        """Go on after `resumed_step`; -1 starts anew."""
         self.writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter  # optional: the JSON lines hold the same numbers
         except ImportError:
             note("TensorBoard is not installed: no event files are written; metrics.jsonl has the same numbers.")
             return
-        self.writer = SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step else None)
+        if resumed_step < 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.writer = SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step >= 0 else None)
 
     def write(self, step: int, scalars: dict[str, float | None]) -> None:
         """Record scalars at a step; None is left out."""

@@ -1,13 +1,16 @@
 """The training run: from a resolved job to a published model, through any number of interruptions.
 
 Between the updates it writes metrics, validates, draws samples and saves; what an update is, `gpt.learner` says.
-Everything here happens at given steps, apart from checkpoints, which are due by the clock and change nothing. So a
-run that was killed and resumed ends with the same bytes as one that was not.
+Everything here happens at given steps, apart from most checkpoints, which are due by the clock and change nothing: what
+a run goes back to after bad steps are its milestones, saved at given steps. So a run that was killed and resumed ends
+with the same bytes as one that was not.
 """
 
 import gc
+import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -31,6 +34,7 @@ from gpt.stop import Stop
 
 Say = Callable[[str], None]
 
+MILESTONES = 10  # checkpoints at given steps, over the whole run
 PASSAGES = 2  # stream of random numbers that chooses the validation sample
 
 
@@ -57,7 +61,8 @@ class Trainer:
         self.sample = sample_passages(self.passages, training.evaluation_tokens, derive(training.seed, PASSAGES))
         compiled = job.runtime.compile and self.device.type == "cuda"
         self.learner = Learner(model, training, batches, self.device, compiled)
-        self.store = CheckpointStore(job.run_dir / "checkpoints", job.identity())
+        self.milestone_every = -(-training.steps // MILESTONES)
+        self.store = CheckpointStore(job.run_dir / "checkpoints", job.identity(), self.milestone_every, BAD_STEPS)
         self.forget_best()
         checkpoint = self.store.load(say)
         self.resumed = checkpoint is not None
@@ -106,7 +111,8 @@ class Trainer:
         if last or step % training.evaluation_every == 0:
             self._evaluate()
         self._draw_samples()
-        if last or self.clock.since_save() >= self.job.runtime.checkpoint_seconds:
+        milestone = step % self.milestone_every == 0
+        if last or milestone or self.clock.since_save() >= self.job.runtime.checkpoint_seconds:
             self._save()
 
     def _log(self, norm: torch.Tensor) -> None:
@@ -165,7 +171,13 @@ class Trainer:
             )
             model.train()
         for number, ids in enumerate(drawn):
-            self.samples.write({"step": step, "prompt": number, "seed": seeds[number], "ids": ids})
+            line = {"step": step, "prompt": number, "seed": seeds[number], "ids": ids, "drawn": self._drawing()}
+            self.samples.write(line)
+
+    def _drawing(self) -> dict[str, Any]:
+        """How samples are drawn: what tells those of this run from those of an earlier one with other prompts."""
+        plan = asdict(self.job.sampling)
+        return {name: value for name, value in json.loads(json.dumps(plan)).items() if name != "steps"}
 
     def _save(self) -> None:
         with self.clock.aside():
@@ -184,7 +196,7 @@ class Trainer:
         self.clock.resume(checkpoint.observed)
 
     def _go_back(self) -> None:
-        """Three steps in a row were not finite: return to the last checkpoint and go on at half the rate, once."""
+        """Three steps in a row were not finite: return to the last milestone and go on at half the rate, once."""
         learner, bad_step, rate = self.learner, self.learner.step, self.job.training.learning_rate
         if learner.rate_scale < 1:
             raise GPTError(
@@ -193,7 +205,7 @@ class Trainer:
                 f"{rate:g}, or look at the data of that step."
             )
         skipped, spent = int(learner.optimizer.skipped.item()), self.clock.observed()
-        checkpoint = self.store.load(self.say)
+        checkpoint = self.store.back_to_milestone(bad_step, self.say)
         if checkpoint is not None:
             self._restore(checkpoint)
         else:
@@ -203,6 +215,7 @@ class Trainer:
         learner.rate_scale = 0.5
         learner.optimizer.bad_in_a_row.zero_()
         learner.optimizer.skipped.fill_(skipped)
+        self.events.close()
         self._open_diary(learner.step)
         self.say(
             f"Loss or gradient was not finite in {BAD_STEPS} steps in a row up to step {bad_step}: going back to step "
@@ -251,6 +264,7 @@ class Trainer:
         """Cut metrics and samples back to `step` (-1: empty) and go on writing."""
         self.job.run_dir.mkdir(parents=True, exist_ok=True)
         self.metrics = JsonLines(self.job.run_dir / "metrics.jsonl", step)
-        self.samples = JsonLines(self.job.run_dir / "samples.jsonl", step)
-        self.events = Events(self.job.run_dir / "tensorboard", max(step, 0), self.say)
+        drawing = self._drawing()
+        self.samples = JsonLines(self.job.run_dir / "samples.jsonl", step, lambda line: line.get("drawn") == drawing)
+        self.events = Events(self.job.run_dir / "tensorboard", step, self.say)
         self.logged_step = max(step, 0)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef
 from data.store import Build
-from data.tokenizers.config import TokenizerConfig, resolve_vocab_size
+from data.tokenizers.config import TokenizerConfig
 from data.tokenizers.make import make_tokenizer
 from data.tokens import encode_slot
 from tasks.registry import identity
@@ -36,13 +37,12 @@ def choose_tokenizer(run: Run, corpus: Sequence[Slot], config: TokenizerConfig, 
         run.finish("tokenizer")
         return pinned
     train = train_shards(run, corpus)
-    if config.kind == "bpe" and config.vocab_size is None:
-        size = sum(int(run.store.manifest(slot.ref).counts["train_bytes"]) for slot in corpus)
-        config = config.model_copy(update={"vocab_size": resolve_vocab_size(size)})
     validation = [path for shards in validation_shards(run, corpus).values() for path, _ in shards]
     digests = [digest for _, shards in sorted(train.items()) for _, digest in shards]
     paths = {source: [path for path, _ in shards] for source, shards in sorted(train.items())}
-    recipe = config.model_dump(mode="json") | {"shards": {source: len(shards) for source, shards in paths.items()}}
+    recipe: dict[str, Any] = {"kind": config.kind}
+    if config.kind != "gpt2":  # which is the same whatever the text
+        recipe = config.model_dump(mode="json") | {"shards": {source: len(shards) for source, shards in paths.items()}}
     unit = Unit(
         name,
         name,

@@ -38,7 +38,8 @@ def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationCon
     for source in job["sources"].values():
         source["train"] = []
     inputs = {"model": model.digest, **arrays.inputs()}
-    recipe = asdict(config) | {"sources": arrays.sources}
+    slots = {name: [slot.ref.digest for slot in arrays.of(name)] for name in arrays.sources}
+    recipe = asdict(config) | {"sources": slots}
     unit = Unit(name, name, identity("evaluation", recipe, inputs), (model, *arrays.refs()), partial(_evaluate, job))
     return run_unit(run, "evaluation", unit)
 

@@ -18,12 +18,14 @@ def capped_weights(
     tokens      by source, its training tokens
     drawn       training tokens of the whole run
 
-    Returned as they are when no cap binds. A source that its cap binds gets just what that allows, and the others share
-    the rest by weight. Raises TextmillError when all are bound, as there is nobody to take the rest.
+    Returned as they are when no cap binds, but 0 for a source without training tokens. A source that its cap binds gets
+    just what that allows, and the others share the rest by weight. Raises TextmillError when all are bound, as there is
+    nobody to take the rest.
     """
+    weights = {name: weight if tokens[name] else 0.0 for name, weight in weights.items()}
     bound: dict[str, float] = {}
     while True:
-        free = {name: weight for name, weight in weights.items() if name not in bound}
+        free = {name: weight for name, weight in weights.items() if weight and name not in bound}
         rest = 1 - sum(bound.values())
         if not free and rest > _ROUNDING:
             raise TextmillError(_too_much(max_epochs, tokens, drawn))

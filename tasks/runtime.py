@@ -28,10 +28,11 @@ class Runtime(BaseModel):
         "not fetched then is named.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where the model is trained; auto takes a GPU if a kernel runs on it, else the CPU."
+        "auto", description="Where the model runs; auto takes a GPU if a kernel runs on it, else the CPU."
     )
     workers: int | None = Field(None, ge=1, description="Slots worked on at once; unset: one per processor core.")
     threads: int | None = Field(None, ge=1, description="Processor threads of the trainer; unset: torch's choice.")
+    compile: bool = Field(True, description="Compile the training step on a GPU; false where no C compiler is at hand.")
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="Time between two checkpoints of the trainer, in seconds."
     )
@@ -59,4 +60,7 @@ def open_store(location: str | None = None) -> Store:
             "set TEXTMILL_STORE (or runtime.store) to a path or a file:// URL."
         )
     path = unquote(url.path) if url.scheme else text
-    return Store(PROJECT_ROOT / Path(path).expanduser())
+    try:
+        return Store(PROJECT_ROOT / Path(path).expanduser())
+    except RuntimeError as error:  # ~somebody who does not exist
+        raise TextmillError(f"The store {text!r} cannot be found: {error} Correct TEXTMILL_STORE.") from error

@@ -147,8 +147,11 @@ def _capped(run: Run, arrays: Arrays, drawn: int) -> Arrays:
         for name in arrays.sources
     }
     weights = capped_weights({name: arrays.weights[name] for name in arrays.sources}, arrays.max_epochs, tokens, drawn)
-    for name, cap in arrays.max_epochs.items():
-        if weights[name] != arrays.weights[name] and cap is not None:
+    for name in arrays.sources:
+        cap = arrays.max_epochs.get(name)
+        if not tokens[name]:
+            run.notes.append(f"{name}: it has no training text, so it takes no part in the training.")
+        elif weights[name] != arrays.weights[name] and cap is not None:
             share = weights[name] / sum(weights.values())
             run.notes.append(f"{name}: max_epochs ({cap:g}) holds its share of the training tokens at {share:.1%}.")
     return replace(arrays, weights=weights)
@@ -202,7 +205,7 @@ def _wait_for_earlier_trainer(run_dir: Path) -> None:
 
 def trainer_runtime(runtime: Runtime) -> dict[str, Any]:
     """The `runtime` entry that every command of the gpt floor takes."""
-    return {"device": runtime.device, "threads": runtime.threads}
+    return {"device": runtime.device, "threads": runtime.threads, "compile": runtime.compile}
 
 
 def prompt_ids(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:

@@ -97,6 +97,23 @@ def test_the_last_few_are_kept(tmp_path):
     assert_is(store.load(fail), 7)
 
 
+def test_the_newest_milestone_is_kept_and_gone_back_to(tmp_path):
+    store = CheckpointStore(tmp_path, IDENTITY, milestone_every=4, milestone_age=3)
+    left = {}
+    for step in range(3, 16):
+        store.save(checkpoint(step))
+        left[step] = [int(p.name[5:]) for p in sorted(tmp_path.glob("step-*"))]
+    assert left[7] == [4, 5, 6, 7] and left[10] == [4, 8, 9, 10] and left[11] == [8, 9, 10, 11]
+    assert left[15] == [12, 13, 14, 15]
+    store.save(checkpoint(16))
+    assert_is(store.back_to_milestone(16, fail), 12)
+    assert_is(CheckpointStore(tmp_path, IDENTITY).load(fail), 12)
+    (tmp_path / "step-000000012" / "weights.safetensors").write_bytes(b"x")
+    notes = []
+    assert store.back_to_milestone(16, notes.append) is None and len(notes) == 1
+    assert not list(tmp_path.glob("step-*"))
+
+
 def test_saving_a_step_again_replaces_a_damaged_one(tmp_path):
     store = CheckpointStore(tmp_path, IDENTITY)
     folder = store.save(checkpoint(5))
@@ -158,7 +175,10 @@ def test_the_diary_is_cut_back_to_the_checkpoint(tmp_path):
 
 def test_events_are_readable_by_tensorboard(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = Events(tmp_path, 0, fail)
+    lost = Events(tmp_path, -1, fail)
+    lost.write(1, {"train/loss": 9.0})
+    lost.close()
+    events = Events(tmp_path, -1, fail)  # killed before its first checkpoint, and started anew
     for step in (1, 2, 3):
         events.write(step, {"train/loss": step / 4, "validation/loss": None})
     events.close()

@@ -41,7 +41,7 @@ def test_a_job_is_read_back_as_it_was_meant(tmp_path):
         ({"model__preset": "gpt5"}, ['model.preset is "gpt5"', '"modern", "gpt2"']),
         ({"runtime__device": "tpu"}, ["runtime.device", '"auto", "cpu", "cuda"']),
         ({"sources": {}}, ["no training array"]),
-        ({"sources__made-up__weight": 0}, ["sources.made-up: weight is 0"]),
+        ({"sources__made-up__weight": -1}, ["sources.made-up: weight is -1"]),
         ({"sampling__prompts": [[50]]}, ["outside of [0, 50)"]),
         ({"sampling__prompts": 3}, ["sampling.prompts is 3", "a list"]),
     ],

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,18 +204,61 @@ def test_three_bad_steps_go_back_and_halve_the_rate(tmp_path):
     trainer, said = in_process(tmp_path, steps=30, decay_share=0.0, warmup_share=0.0)
     poison(trainer, lambda step, scale: step >= 12 and scale == 1)
     trainer.run()
-    assert any("going back to step 0 with half the learning rate" in line for line in said)
+    assert any("going back to step 12 with half the learning rate" in line for line in said)
     lines = [line for line in read_lines(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "train"]
-    assert {line["learning_rate"] for line in lines} == {5e-3}  # what came before is gone
+    rates = {line["step"]: line["learning_rate"] for line in lines}
+    assert rates == {1: 1e-2, 7: 1e-2, 14: 5e-3, 21: 5e-3, 28: 5e-3, 30: 5e-3}
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_steps"] == 3
 
 
-def test_bad_steps_go_back_to_the_last_checkpoint(tmp_path):
-    trainer, said = in_process(tmp_path, steps=30)
-    poison(trainer, lambda step, scale: step >= 12 and scale == 1)
-    trainer.clock.since_save = lambda: 100.0 if trainer.learner.step == 8 else 0.0
-    trainer.run()
-    assert any("up to step 15: going back to step 8 with half" in line for line in said)
+@pytest.mark.parametrize("saved_by_the_clock", [None, 7, 11, 13, 14])
+def test_bad_steps_go_back_to_a_milestone_whatever_the_clock_has_saved(tmp_path, saved_by_the_clock):
+    results = []
+    for folder, saved_at in ((tmp_path / "a", None), (tmp_path / "b", saved_by_the_clock)):
+        trainer, said = in_process(folder, steps=40)  # a milestone every 4 steps
+        poison(trainer, lambda step, scale: 10 <= step < 13 and scale == 1)
+        trainer.clock.since_save = lambda t=trainer, at=saved_at: 100.0 if t.learner.step == at else 0.0
+        trainer.run()
+        assert any("up to step 13: going back to step 8 with half" in line for line in said)
+        results.append((folder / "run" / "final" / "model.safetensors").read_bytes())
+        steps = [line["step"] for line in read_lines(folder / "run" / "metrics.jsonl") if line["kind"] == "train"]
+        assert steps == sorted(set(steps))
+    assert results[0] == results[1]
+
+
+def test_a_stop_right_after_going_back_keeps_the_halved_rate(tmp_path):
+    trainer, said = in_process(tmp_path, steps=40)
+    poison(trainer, lambda step, scale: 10 <= step < 13 and scale == 1)
+    go_back = trainer._go_back
+
+    def go_back_and_stop():
+        go_back()
+        trainer.stop.reason = "a test"
+
+    trainer._go_back = go_back_and_stop
+    with pytest.raises(StopRequested, match="after step 8"):
+        trainer.run()
+    resumed = Trainer(trainer.job, Stop(), said.append)
+    assert (resumed.learner.step, resumed.learner.rate_scale) == (8, 0.5)
+
+
+def test_samples_of_other_prompts_do_not_survive_a_resume(tmp_path):
+    trainer, said = in_process(tmp_path, steps=20)
+    after = trainer._after_update
+
+    def stop_after_it(norm):
+        after(norm)
+        trainer.stop.reason = "a test"
+
+    trainer._after_update = stop_after_it
+    with pytest.raises(StopRequested):
+        trainer.run()
+    lines = read_lines(tmp_path / "run" / "samples.jsonl")
+    assert {line["step"] for line in lines} == {0, 1}
+    other = replace(trainer.job, sampling=replace(trainer.job.sampling, prompts=((0, 5),), steps=(0, 1, 2)))
+    Trainer(other, Stop(), said.append).run()
+    lines = read_lines(tmp_path / "run" / "samples.jsonl")
+    assert [(line["step"], line["prompt"], line["drawn"]["prompts"]) for line in lines] == [(2, 0, [[0, 5]])]
 
 
 def test_bad_steps_at_half_the_rate_are_the_end(tmp_path):

@@ -33,6 +33,12 @@ def test_sources_that_together_give_just_enough_are_used_up():
     assert weights == pytest.approx({"a": 0.5, "b": 0.5})
 
 
+def test_a_source_without_training_text_takes_no_part():
+    assert capped_weights({"a": 1, "b": 1}, {"b": 2.0}, {"a": 400, "b": 0}, 1000) == {"a": 1, "b": 0}
+    with pytest.raises(TextmillError, match="draws 5,000"):  # all 5,000 would come from a, which may give 3,000
+        capped_weights({"a": 1, "b": 1}, {"a": 3.0}, {"a": 1000, "b": 0}, 5000)
+
+
 def test_too_little_text_for_all_caps_is_refused_with_both_numbers():
     with pytest.raises(TextmillError, match=r"draws 1,000 training tokens, but .* 700 only .*a 100 x 2, b 500 x 1"):
         capped_weights({"a": 1, "b": 1}, {"a": 2.0, "b": 1.0}, {"a": 100, "b": 500}, 1000)

@@ -13,7 +13,6 @@ def test_what_was_never_written_is_nothing(tmp_path):
     refs = Refs(tmp_path / "refs")
     assert refs.read("ledgers/x").value is None
     assert refs.read("ledgers/x").token is None
-    assert refs.names("ledgers") == []
     assert not (tmp_path / "refs").exists()
 
 
@@ -24,9 +23,6 @@ def test_a_value_is_read_as_it_was_written(tmp_path):
     assert Refs(tmp_path).read("ledgers/x").value == value
     assert refs.read("ledgers/x").token == token
     assert refs.swap("ledgers/x", token, value) == token  # the same again moves nothing
-    refs.swap("ledgers/y", None, 1)
-    refs.swap("other", None, 1)
-    assert refs.names("ledgers") == ["ledgers/x", "ledgers/y"]
 
 
 def test_only_who_saw_the_newest_value_may_replace_it(tmp_path):

@@ -22,10 +22,11 @@ class VocabularyTooLargeError(TokenizerError):
     """More ids were asked for than the text has recurring pairs to make them from."""
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> Vocabulary:
+def train_bpe(texts: Iterable[str], vocab_size: int, or_fewer: bool = False) -> Vocabulary:
     """Learn `vocab_size` ids: 256 bytes, then merges in the order learned, then `<|endoftext|>` outside of them.
 
-    Raises VocabularyTooLargeError with both numbers when the texts do not support that many.
+    Where the texts do not support that many, `or_fewer` takes what they support; otherwise VocabularyTooLargeError is
+    raised, with both numbers.
     """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = Sequence(
@@ -39,7 +40,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Vocabulary:
     )
     tokenizer.train_from_iterator(texts, trainer)
     learned = tokenizer.get_vocab_size() + 1
-    if learned < vocab_size:
+    if learned < vocab_size and not or_fewer:
         raise VocabularyTooLargeError(
             f"tokenizer.vocab_size is {vocab_size:,}, but the training text supports {learned:,} ids at most: no pair "
             f"of tokens occurs twice after that. Set tokenizer.vocab_size to {learned} or less, or add text."

@@ -77,9 +77,12 @@ def _vocabulary(
         return character_vocabulary(_utf8(shards, plan.total, progress))
     facts.details["sample_shares"] = plan.shares
     facts.counts["sample_bytes"] = 0
-    return train_bpe(
-        _counted(draw_sample(shards, plan, progress), facts), config.vocab_size or resolve_vocab_size(plan.total)
-    )
+    size = config.vocab_size or resolve_vocab_size(plan.total)
+    sample = _counted(draw_sample(shards, plan, progress), facts)
+    vocabulary = train_bpe(sample, size, or_fewer=config.vocab_size is None)
+    if vocabulary.size < size:
+        facts.notes.append(f"The text supports no more than {vocabulary.size} ids; by formula there would be {size}.")
+    return vocabulary
 
 
 def _counted(texts: Iterable[str], facts: Facts) -> Iterator[str]:
