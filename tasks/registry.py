@@ -1,7 +1,7 @@
 """The stages: their order, their versions, and the libraries that bear on their bytes.
 
-A version is raised by hand when the meaning of a stage changes; a golden test pins what each stage writes, so that
-nobody changes the one without the other.
+A version is raised by hand when the meaning of a stage changes; golden tests pin what the stages write (of the report
+only that it cites what it shows), so that nobody changes the one without the other.
 """
 
 import platform

@@ -4,6 +4,8 @@ The digests are over what files say (see data/digests.py). When one differs on p
 in tasks/registry.py and put the new digest beside it.
 """
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,13 @@ from data.sources.folder import FolderConfig
 from data.tokenizers.config import TokenizerConfig
 from data.tokenizers.make import make_tokenizer
 from data.tokens import encode_slot
+from gpt.jobfile import read_job
+from gpt.jobs import RunJob
+from gpt.metrics import read_lines
+from gpt.stop import Stop
+from gpt.trainer import Trainer
 from tasks.registry import VERSIONS
+from tests.gpt_toys import write_job
 
 TEXTS = {
     "a.txt": "The cat sat on the mat.\r\n\r\n\r\n\r\nIt sat there for a long time, and no one came.  \n",
@@ -69,3 +77,29 @@ def test_a_stage_writes_what_its_version_says(written, stage):
     files = [path for path in folder.rglob("*") if path.is_file() and "observed" not in path.parts]
     digests = {path.relative_to(folder).as_posix(): logical_digest(path) for path in files}
     assert payload_digest(digests) == GOLDEN[stage, VERSIONS[stage]], f"{stage} now writes {payload_digest(digests)}"
+
+
+# What training does, as numbers rather than bytes: the last bits depend on torch's build and the processor. By preset:
+# training loss of step 1 and 20, validation bits per byte over the whole split, and what is written at step 0.
+NUMBERS = {
+    ("model", "modern", 1): (4.1582, 2.4890, 3.5576, [[48, 5, 38, 30, 23], [46, 33, 36, 27, 41, 49, 30, 30]]),
+    ("model", "gpt2", 1): (4.1834, 2.7474, 3.5253, [[20, 40, 49, 41, 46, 1, 12, 34], [32, 25, 7, 31, 34, 48, 19, 35]]),
+}
+BATCHES = "2a4018efe8549344"  # of the 20 batches' ids
+
+
+@pytest.mark.parametrize("preset", ["modern", "gpt2"])
+def test_training_does_what_the_versions_say(tmp_path, preset):
+    job = write_job(tmp_path, {"preset": preset}, steps=20, evaluation_every=10, log_every=10, learning_rate=1e-2)
+    trainer = Trainer(read_job(RunJob, job), Stop(), print)
+    batches = b"".join(trainer.learner.batches.batch(step).tobytes() for step in range(20))
+    assert hashlib.sha256(batches).hexdigest()[:16] == BATCHES
+    trainer.run()
+    lines = read_lines(tmp_path / "run" / "metrics.jsonl")
+    losses = [line["loss"] for line in lines if line["kind"] == "train"]
+    score = json.loads((tmp_path / "run" / "summary.json").read_text())["val_bpb"]
+    drawn = [line["ids"] for line in read_lines(tmp_path / "run" / "samples.jsonl") if line["step"] == 0]
+    assert {VERSIONS[stage] for stage in ("model", "evaluation", "samples")} == {1}, "pin the new version's numbers"
+    first, last, bits, ids = NUMBERS["model", preset, 1]
+    assert (losses[0], losses[-1], score) == pytest.approx((first, last, bits), abs=2e-3)
+    assert drawn == ids

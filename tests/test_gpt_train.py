@@ -111,15 +111,19 @@ def test_the_published_model_has_the_best_weights(reference):
 
 def test_killed_runs_end_with_the_same_bytes(reference, tmp_path):
     job = change_job(write_job(tmp_path, MODEL, **TRAINING), runtime__checkpoint_seconds=0.0)  # a save after each step
-    generator = random.Random(os.getpid())
+    seed = time.time_ns()
+    print(f"seed of the moments: {seed}")
+    generator = random.Random(seed)
     early, late = generator.randrange(1, 5) * 7, generator.randrange(9, 12) * 7  # around the best step
+    reached: dict[str, bool] = {}
     for line in ("", f"step {early}/", f"step {late}/", "Scoring"):  # "": anywhere in the start
         process = start(job)
         if line:
-            wait_for_line(process, line)  # unless an earlier kill came after it
+            reached[line] = wait_for_line(process, line)  # unless an earlier kill came after it
         time.sleep(generator.uniform(0, 0.1 if line else 2.0))  # a step and its save take about 15 ms
         process.kill()
         process.communicate()
+    assert any(reached.values()), "no kill came while it trained"
     code, out, error = finish(start(job))
     assert (code, error) == (0, ""), out
     assert result(tmp_path) == result(reference)

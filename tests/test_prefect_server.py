@@ -167,15 +167,15 @@ def test_a_wrong_stage_is_refused_before_anything_runs(up):
 
 
 def test_cancelling_leaves_a_checkpoint_from_which_the_next_run_goes_on(up):
-    changes = {"overrides": {"training.steps": 1200}, "runtime": {"checkpoint_seconds": 0.5}}
+    changes = {"overrides": {"training.steps": 3000}, "runtime": {"checkpoint_seconds": 3600}}
     started = up.run(watch=False, **changes)
     assert started.returncode == 0, started.stderr
     run_id = flow_run_id(started)
     work = up.folder / "store" / "work"
     deadline = time.monotonic() + 90
-    while not list(work.glob("model-*/keep/checkpoints/*/state.json")):
-        assert time.monotonic() < deadline, "no checkpoint appeared"
-        time.sleep(0.1)
+    while not list(work.glob("model-*/keep/checkpoints/step-000000300")):  # the first milestone
+        assert time.monotonic() < deadline, "no milestone appeared"
+        time.sleep(0.05)
     assert up.prefect("flow-run", "cancel", run_id).returncode == 0
     deadline = time.monotonic() + 60
     while up.task_states(run_id)["state"] not in ("Cancelled", "Completed"):
@@ -183,10 +183,13 @@ def test_cancelling_leaves_a_checkpoint_from_which_the_next_run_goes_on(up):
         time.sleep(0.5)
     assert up.task_states(run_id)["state"] == "Cancelled"
     assert not list((up.folder / "store" / "model").glob("*/.partial*"))
+    [latest] = work.glob("model-*/keep/checkpoints/latest")
+    step = int(latest.read_text().strip().removeprefix("step-"))
+    assert step % 300, "a milestone, not the checkpoint of a trainer that was asked to stop"
 
     resumed = up.run(until="model", **changes)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert any("Going on from step" in line for line in up.task_states(flow_run_id(resumed))["logs"])
+    assert any(f"Going on from step {step} of 3000" in line for line in up.task_states(flow_run_id(resumed))["logs"])
 
 
 def test_a_source_finds_its_secret_in_a_block(up):
@@ -199,3 +202,58 @@ def test_a_source_finds_its_secret_in_a_block(up):
     )
     done = subprocess.run([sys.executable, "-c", code], env=up.environment, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "in the block\n", done.stderr
+
+
+def textmill(up, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *arguments], env=up.environment, capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def test_the_commands_work_on_what_runs_have_made(up):
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in up.overrides.items()]
+    done = textmill(up, "run", "python-docs", *settings, "--device=cpu", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert list(summary["artifacts"]) == list(summary["cached"]) == list(summary["seconds"]) == STAGES
+    assert {"val_bpb", "val_loss", "train_loss", "train_tokens_per_s", "parameters"} <= summary["metrics"].keys()
+    model = summary["artifacts"]["model"][0]
+
+    other = textmill(up, "run", "python-docs", *settings, "--set=training.steps=22", "--until=model", "--json")
+    [second] = json.loads(other.stdout.splitlines()[-1])["artifacts"]["model"]
+    listed = textmill(up, "ls", "model").stdout
+    assert model in listed and second in listed
+    shown = textmill(up, "show", model).stdout
+    assert "training.steps" in shown and summary["artifacts"]["raw"][0] in shown, "settings and lineage"
+    why = textmill(up, "why", model, second).stdout
+    assert re.search(r"training\.steps\W+20\W+22", why), why
+
+    written = textmill(up, "generate", "--model", model, "--tokens=8", "--seed=3", "--count=2", "--prompt=Letter")
+    assert written.returncode == 0 and written.stdout.count("Letter") == 2, written.stdout + written.stderr
+
+    assert textmill(up, "verify", model).returncode == 0
+    damaged = up.folder / "store" / second / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
+    found = textmill(up, "verify")
+    assert found.returncode == 1 and "model.safetensors" in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_port_in_use_is_named(up):
+    done = textmill(up, "ui", "--port", str(up.port))
+    assert done.returncode == 1 and str(up.port) in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("tokenizer.vocab_size=5000", ["tokenizer.vocab_size is 5,000"]),
+        ("cleaning.min_characters=100000", ["'letters'", "too_short", "min_characters"]),
+    ],
+)
+def test_what_the_text_does_not_allow_is_one_line(up, setting, words):
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in up.overrides.items() if name != "tokenizer"]
+    done = textmill(up, "run", "python-docs", *settings, f"--set={setting}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("textmill: ") and all(word in last for word in words), done.stderr

@@ -331,7 +331,19 @@ def test_what_is_no_single_artifact_is_refused(store):
         store.resolve(first.key[0])
     assert str(first) in str(ambiguous.value)
     assert str(second) in str(ambiguous.value)
-    for unknown in ("", "/", "books", "nothing", "../..", f"other/{first.key}", f"toy/books-{toy(1).key}", "work/"):
+    with pytest.raises(TextmillError, match=rf"called 'poems' and has a key .*there is {first}"):
+        store.resolve(f"poems-{first.key}")
+    for unknown in (
+        "",
+        "/",
+        "books",
+        "nothing",
+        "../..",
+        f"other/{first.key}",
+        f"toy/books-{toy(1).key}",
+        "work/",
+        f"work/{first.key}",
+    ):
         with pytest.raises(TextmillError, match=rf"{unknown!r} in {store.root}: there is none"):
             store.resolve(unknown)
 

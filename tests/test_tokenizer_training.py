@@ -104,6 +104,16 @@ def test_a_vocabulary_that_the_text_does_not_support_is_refused_with_both_number
         train_bpe(["aaabdaaabac"], 261)
     with pytest.raises(VocabularyTooLargeError, match=r"vocab_size is 5,000.* supports 257 ids .*vocab_size to 257 or"):
         train_bpe(["a"], 5000)
+    assert train_bpe(["aaabdaaabac"], 5000, or_fewer=True).size == 260
+
+
+def test_a_vocabulary_by_formula_takes_what_little_text_supports(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", TOPICS[:1], [])
+    facts = make_tokenizer({"toy": [corpus / "train.parquet"]}, [], TokenizerConfig(), made(tmp_path))
+    assert 256 < facts.counts["vocab_size"] < 512
+    assert any(
+        f"no more than {facts.counts['vocab_size']} ids; by formula there would be 512" in n for n in facts.notes
+    )
 
 
 def test_the_same_bytes_whatever_the_threads(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ DOCUMENT_CHARACTERS = (500, 12_000)  # shortest and longest
 VALIDATION_SHARE = 0.05
 SPLICED = 0.02  # of the longer words, from the second pass on
 VOCABULARY = 32_768
+SMALL_VOCABULARY = 8_192  # where the shared text is not there, whose words are many more
 GOAL = 8.0
 
 
@@ -110,7 +111,8 @@ def make_inputs(folder: Path, total: int) -> int:
         }
         with ShardWriter(corpus / f"{side}.parquet", CORPUS) as writer:
             writer.write(table_of(CORPUS, columns))
-    config = TokenizerConfig(vocab_size=min(VOCABULARY, max(512, total // 2000)), sample_bytes=max(1000, total // 10))
+    size = min(VOCABULARY if SHARED.is_dir() else SMALL_VOCABULARY, max(512, total // 2000))
+    config = TokenizerConfig(vocab_size=size, sample_bytes=max(1000, total // 10))
     make_tokenizer({"benchmark": [corpus / "train.parquet"]}, [], config, tokenizer)
     return sum(len(text.encode()) for text in texts)
 
