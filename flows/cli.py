@@ -14,7 +14,7 @@ import typer
 from typer._click.exceptions import ClickException  # typer carries its own click
 
 from data.errors import TextmillError
-from flows import cli_generate, cli_store, ui
+from flows import cli_generate, cli_sources, cli_store, ui
 from flows.recipe import Recipe, RecipeError, with_overrides
 from flows.recipes import load_recipe, recipe_values
 from flows.settings import prepare_prefect, quieten_prefect
@@ -30,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("sources")(cli_sources.list_sources)
 app.command("ls")(cli_store.list_artifacts)
 app.command("show")(cli_store.show)
 app.command("why")(cli_store.why)

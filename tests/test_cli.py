@@ -1,11 +1,15 @@
 """The command line as a user types it: real processes, exit codes, one line for what is wrong."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from data.sources.registry import source_kinds
+from flows.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,6 +63,18 @@ def test_recipes_are_listed_with_what_they_are(tmp_path):
     done = textmill("recipes", store=tmp_path / "store")
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["python-docs", "folder"]
+
+
+def test_sources_are_listed_with_an_example_that_a_recipe_takes(tmp_path):
+    done = textmill("sources", store=tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+    blocks = done.stdout.split("\n\n")[0].splitlines()
+    kinds = [line for line in blocks if not line.startswith(" ")]
+    assert kinds == list(source_kinds())
+    for line in blocks:
+        if line.startswith("  example "):
+            read_recipe({"sources": {"mine": json.loads(line.removeprefix("  example "))}}, "an example")
+    assert textmill("sources", "nosuch", store=tmp_path / "store").returncode == 2
 
 
 def test_help_explains_every_option(tmp_path):

@@ -1,7 +1,7 @@
 """The two presets against each other at equal time: `python -m tests.benchmarks.quality [ROUNDS] [STORE]`.
 
-`modern` is trained as the recipe python-docs says, `gpt2` with the steps that take the same training seconds, measured on
-short runs of both first. gpt2 keeps its learning rate and weight decay by formula (0.003 and 1.6 here), the best of
+`modern` is trained as the recipe python-docs says, `gpt2` with the steps that take the same training seconds, as short
+runs of both show first. gpt2 keeps its learning rate and weight decay by formula (0.003 and 1.6 here), the best of
 those tried: rates from 0.0015 to 0.012, and a decay of 0.1. Bits per byte over the whole split decide.
 """
 
