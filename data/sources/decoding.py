@@ -1,8 +1,9 @@
 """From the bytes of a text file to its documents: find the encoding, decode, cut at delimiter lines.
 
-The encoding is that of the byte order mark if there is one; else UTF-8 if every byte agrees; else a stated fallback,
-if every byte agrees with that. A file with NUL characters is binary. All this is known only at a file's end, so a
-large file is read twice, and no more than one document of it is held. Knows nothing of folders and slots.
+The encoding is that of the byte order mark if there is one; else UTF-8 if every byte agrees; else the declared one,
+if there is one and every byte agrees with that; else a stated fallback or, without one, the likeliest that
+data/sources/charsets.py knows, if every byte agrees. A file with NUL characters is binary. All this is known only at a
+file's end, so a large file is read twice, and no more than one document of it is held. Knows nothing of folders.
 """
 
 import codecs
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
+
+from data.sources.charsets import declared_encodings, detect, is_binary, is_seven_bit
 
 WHOLE_BYTES = 16_000_000  # a file up to this size is held as a whole instead of being read twice
 DOCUMENT_CHARACTERS = 8_000_000  # a longer document is cut into several
@@ -37,26 +40,29 @@ class CannotDecodeError(Exception):
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a file is decoded. `skip` is the length of its byte order mark; `guessed` says that it is the fallback."""
+    """How a file is decoded. `skip` is the length of its byte order mark; `guessed` says that nothing told it."""
 
     name: str
     skip: int = 0
     guessed: bool = False
 
 
-def decode(open_file: Callable[[], Iterable[bytes]], fallback: str) -> tuple[Encoding, Iterator[str]]:
+def decode(
+    open_file: Callable[[], Iterable[bytes]], fallback: str | None, declared: str | None = None
+) -> tuple[Encoding, Iterator[str]]:
     r"""The text of a file in chunks, with every line end as `\n`.
 
     open_file  starts reading the file from its beginning
-    fallback   name of the encoding of files that are no UTF-8 and have no byte order mark
+    fallback   name of the encoding of files that are no UTF-8 and have no byte order mark; None: find out
+    declared   the charset that the file, or whoever sent it, declares; need not be true, nor known
     Raises CannotDecodeError, before any text is handed out.
     """
     whole, is_all = _beginning(open_file(), WHOLE_BYTES)
     failures = []
-    for encoding in _candidates(whole, fallback):
+    for encoding in _candidates(whole, fallback, declared):
         try:
             if is_all:
-                return encoding, iter(["".join(_decode([whole], encoding))])
+                return encoding, iter([_decode_whole(whole, encoding)])
             for _ in _decode(open_file(), encoding):
                 pass
             return encoding, _decode(open_file(), encoding)
@@ -78,11 +84,35 @@ def _beginning(chunks: Iterable[bytes], size: int) -> tuple[bytes, bool]:
     return b"".join(held), True
 
 
-def _candidates(head: bytes, fallback: str) -> list[Encoding]:
+def _candidates(head: bytes, fallback: str | None, declared: str | None) -> Iterator[Encoding]:
     for mark, name in _MARKS:
         if head.startswith(mark):
-            return [Encoding(name, len(mark))]
-    return [Encoding("utf-8"), Encoding(fallback, guessed=True)]
+            yield Encoding(name, len(mark))
+            return
+    told = [Encoding(name) for name in declared_encodings(declared)] if declared else []
+    if told and is_seven_bit(told[0].name):
+        yield from told  # before UTF-8, with which all of their bytes agree
+    yield Encoding("utf-8")
+    yield from told
+    if not fallback and is_binary(head):
+        raise CannotDecodeError("binary", "not utf-8, and too many control characters for anything else")
+    for name in [fallback] if fallback else detect(head):
+        yield Encoding(name, guessed=True)
+
+
+def _decode_whole(data: bytes, encoding: Encoding) -> str:
+    """As `_decode`, of all bytes at once."""
+    is_wide = encoding.name.startswith(("utf-16", "utf-32"))
+    if not is_wide and b"\0" in data:
+        raise CannotDecodeError("binary", f"a NUL at byte {data.index(0)}")
+    try:
+        text = (data[encoding.skip :] if encoding.skip else data).decode(encoding.name)
+    except UnicodeError as error:
+        place = encoding.skip + error.start if isinstance(error, UnicodeDecodeError) else 0
+        raise CannotDecodeError("undecodable", f"not {encoding.name} at byte {place}") from error
+    if is_wide and "\0" in text:
+        raise CannotDecodeError("binary", "a NUL character")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _decode(chunks: Iterable[bytes], encoding: Encoding) -> Iterator[str]:
@@ -118,11 +148,11 @@ def split(texts: Iterable[str], delimiter: str | None) -> Iterator[tuple[int, in
     second half of that length if there is any. Together the parts are the piece.
     """
     found = False
-    for piece, fragments in groupby(_fragments(texts, delimiter), key=itemgetter(0)):
+    for piece, fragments in _pieces(texts, delimiter):
         part = 1
         held: list[str] = []
         size = 0
-        for _, fragment in fragments:
+        for fragment in fragments:
             held.append(fragment)
             size += len(fragment)
             while size > DOCUMENT_CHARACTERS:
@@ -149,11 +179,17 @@ def _end_of_part(text: str) -> int:
     return DOCUMENT_CHARACTERS
 
 
-def _fragments(texts: Iterable[str], delimiter: str | None) -> Iterator[tuple[int, str]]:
-    """The text in order, as (piece, fragment), without the delimiter lines; a piece may have many fragments or none."""
+def _pieces(texts: Iterable[str], delimiter: str | None) -> Iterator[tuple[int, Iterable[str]]]:
+    """Each piece with its fragments, in order; its fragments must be taken before the next piece."""
     if delimiter is None:
-        yield from ((1, text) for text in texts)
+        yield 1, texts
         return
+    for piece, fragments in groupby(_fragments(texts, delimiter), key=itemgetter(0)):
+        yield piece, map(itemgetter(1), fragments)
+
+
+def _fragments(texts: Iterable[str], delimiter: str) -> Iterator[tuple[int, str]]:
+    """The text in order, as (piece, fragment), without the delimiter lines; a piece may have many fragments or none."""
     line = re.compile(rf"^{re.escape(delimiter)}[^\S\n]*\n", re.MULTILINE)
     piece = 1
     held = ""  # the beginning of a line that may become a delimiter

@@ -37,6 +37,8 @@ class Listing:
 def name_of(path: bytes) -> str:
     """The name of a path below the folder, given as the file system has it."""
     text = path.decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
     return re.sub("[\x00-\x1f\\\\\x7f-\x9f\u2028\u2029\udc80-\udcff]", _spelt, text)
 
 
@@ -46,6 +48,8 @@ def _spelt(match: re.Match[str]) -> str:
 
 def path_of(name: str) -> bytes:
     """The path below the folder that `name_of` gave this name."""
+    if "\\" not in name:
+        return name.encode()
     return re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), name.encode())
 
 
@@ -115,7 +119,7 @@ class _Walk:
         if stat.S_ISDIR(status.st_mode):
             return at, status
         if not self.is_wanted(name):
-            self.unwanted[_ending(name)] += 1
+            self.unwanted[ending_of(name)] += 1
         elif not stat.S_ISREG(status.st_mode):
             self.note_problem(at, "neither a file nor a folder")
         else:
@@ -149,6 +153,7 @@ class _Walk:
             self.listing.problems.append(Problem("ignored", where, why))
 
 
-def _ending(name: str) -> str:
+def ending_of(name: str) -> str:
+    """What the name of a file ends in, its compression included, for people."""
     endings = PurePosixPath(name.lower()).suffixes
     return "".join(endings[-2:] if endings and endings[-1] in COMPRESSIONS else endings[-1:]) or "no ending"

@@ -20,6 +20,7 @@ ITEMS_FILE = "items.jsonl"
 CONTENT_FILE = "content.bin"
 CHUNK = 1 << 20  # bytes read at a time
 _PROGRESS_SECONDS = 0.2
+_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 class ChangedSinceLookError(SourceError):
@@ -67,7 +68,7 @@ class PackWriter(AbstractContextManager["PackWriter"]):
                 "Run again when it is no longer being written."
             )
         record = item_record(item) | {"bytes": size, "offset": self.bytes}
-        self._items.write(json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n")
+        self._items.write(_text(record) + "\n")
         self.items += 1
         self.bytes += size
 
@@ -132,21 +133,63 @@ class PackReader(AbstractContextManager["PackReader"]):
 
     def chunks(self, item: PackedItem) -> Iterator[bytes]:
         """The bytes of `item`, at most `CHUNK` at a time; ask for one item after the other, not for two at once."""
-        if item.offset < 0 or item.size < 0 or item.offset + item.size > self._size:
-            raise DamagedPackError(
-                f"{self._path} has {self._size} bytes, but {item.native_id} should lie at bytes {item.offset} to "
-                f"{item.offset + item.size}. {_REMEDY}"
-            )
+        self._check(item)
         self._content.seek(item.offset)
         left = item.size
         while left and (chunk := self._content.read(min(left, CHUNK))):
             left -= len(chunk)
             yield chunk
 
+    def _check(self, item: PackedItem) -> None:
+        if item.offset < 0 or item.size < 0 or item.offset + item.size > self._size:
+            raise DamagedPackError(
+                f"{self._path} has {self._size} bytes, but {item.native_id} should lie at bytes {item.offset} to "
+                f"{item.offset + item.size}. {_REMEDY}"
+            )
+
+    def open(self, item: PackedItem) -> BinaryIO:
+        """The bytes of `item` as a file to be read at random, with a place of its own in them."""
+        self._check(item)
+        return io.BufferedReader(_Part(self._path, item.offset, item.size), CHUNK >> 4)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._content.close()
+
+
+class _Part(io.RawIOBase):
+    """A part of a file, as a file that can only be read."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._start = start
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError(22, "Invalid argument")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = min(len(buffer), max(0, self._size - self._at))
+        self._file.seek(self._start + self._at)
+        count = self._file.readinto(memoryview(buffer)[:wanted]) or 0
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class EarlierPacks:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("tokens", "training_step", "orchestration", "quality")
+NAMES = ("tokens", "folder", "training_step", "orchestration", "quality")
 
 if __name__ == "__main__":
     codes = [subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"]).returncode for name in NAMES]
