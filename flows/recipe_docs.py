@@ -17,6 +17,11 @@ IN_NO_KEY = {
     "sources.NAME.max_epochs": "it acts on the shares of the training batches, so it enters the model's",
     "sources.NAME.max_bytes": "it acts on which items are used; those enter the key of their slot",
     "sources.NAME.path": "where a folder lies is no part of what it holds",
+    "sources.NAME.ids": "the books themselves do",
+    "sources.NAME.mirror_url": "where a book is fetched from is no part of it",
+    "sources.NAME.recheck_hours": "it acts on when is looked for changes",
+    "sources.NAME.requests_per_second": "it acts on speed only",
+    "sources.NAME.user_agent": "it acts on who asks only",
     "sources.NAME.slot_bytes": "the slots themselves do",
     "sampling": "of the model; it enters that of the samples",
 }

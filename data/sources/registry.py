@@ -6,9 +6,13 @@ from pydantic import Field
 
 from data.sources.base import SourceConfig
 from data.sources.folder import FolderConfig
+from data.sources.gutenberg import GutenbergConfig
 from data.sources.python_docs import PythonDocsConfig
 
-AnySource = Annotated[PythonDocsConfig | FolderConfig, Field(discriminator="kind")]
+AnySource = Annotated[
+    PythonDocsConfig | FolderConfig | GutenbergConfig,
+    Field(discriminator="kind"),
+]
 
 
 def source_kinds() -> dict[str, type[SourceConfig]]:

@@ -1,0 +1,108 @@
+"""Items that lie on web servers: fingerprints from what a server tells, and bringing the items of a slot here.
+
+A fingerprint spells out its mark (`etag:"abc"`), so that a fetch can tell whether the server still has that copy.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from data.facts import Facts, Progress, no_progress
+from data.sources.base import SlotItem
+from data.sources.pack import CHUNK, EarlierPacks, PackWriter
+from data.sources.web import Remote, Web
+
+_ETAG, _DATE, _SHA256, _SIZE = "etag:", "date:", "sha256:", "size:"
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a fingerprint says of a copy; None where it does not."""
+
+    sha256: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+def fingerprint(remote: Remote, sha256: str | None = None) -> str:
+    """By the surest mark there is: the checksum that was asked for, ETag, date with size, size alone."""
+    if sha256:
+        return f"{_SHA256}{sha256.lower()}"
+    if remote.etag:
+        return f"{_ETAG}{remote.etag}"
+    size = f"{_SIZE}{'unknown' if remote.size is None else remote.size}"
+    return f"{_DATE}{remote.last_modified} {size}" if remote.last_modified else size
+
+
+def marks(mark: str) -> Marks:
+    """What `fingerprint` was made of."""
+    if mark.startswith(_SHA256):
+        return Marks(sha256=mark.removeprefix(_SHA256))
+    if mark.startswith(_ETAG):
+        return Marks(etag=mark.removeprefix(_ETAG))
+    if mark.startswith(_DATE):
+        return Marks(last_modified=mark.removeprefix(_DATE).rpartition(f" {_SIZE}")[0])
+    return Marks()
+
+
+def is_sure(mark: str) -> bool:
+    """Whether a change of the copy always changes its fingerprint."""
+    return not mark.startswith(_SIZE)
+
+
+def fetch_items(
+    web: Web,
+    address: Callable[[SlotItem], str],
+    items: Sequence[SlotItem],
+    out: Path,
+    work: Path,
+    progress: Progress = no_progress,
+    earlier: Sequence[Path] = (),
+    headers: dict[str, str] | None = None,
+) -> Facts:
+    """Fetch the items of a slot as `SourceConfig.fetch` says; files that are complete stay in `work` until then."""
+    kept = cache(lambda: EarlierPacks(earlier))
+    total = sum(item.size for item in items)
+    done = 0
+    for item in items:
+        if not (earlier and kept().chunks(item) is not None):
+            _download(web, address(item), item, work, partial(_tell, progress, done, total), headers)
+        done += item.size
+    with PackWriter(out, total, progress) as pack:
+        for item in items:
+            chunks = kept().chunks(item) if earlier else None
+            pack.add(item, _chunks_of(_place(work, item)) if chunks is None else chunks, check=False)
+    return Facts(counts={"items": pack.items, "bytes": pack.bytes})
+
+
+def _tell(progress: Progress, before: int, total: int, done: float, _size: float, unit: str) -> None:
+    """Progress of one item as progress of its slot."""
+    progress(before + done, total, unit)
+
+
+def _download(
+    web: Web, url: str, item: SlotItem, work: Path, progress: Progress, headers: dict[str, str] | None
+) -> None:
+    known = marks(item.fingerprint)
+    web.download(
+        url,
+        _place(work, item),
+        expect_sha256=known.sha256,
+        etag=known.etag,
+        last_modified=known.last_modified,
+        headers=headers,
+        progress=progress,
+    )
+
+
+def _place(work: Path, item: SlotItem) -> Path:
+    """Where an item lies until its slot is written; another copy of it lies elsewhere."""
+    return work / hashlib.sha256(f"{item.native_id}\n{item.fingerprint}".encode()).hexdigest()[:32]
+
+
+def _chunks_of(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
