@@ -22,6 +22,9 @@ IN_NO_KEY = {
     "sources.NAME.recheck_hours": "it acts on when is looked for changes",
     "sources.NAME.requests_per_second": "it acts on speed only",
     "sources.NAME.user_agent": "it acts on who asks only",
+    "sources.NAME.endpoint": "where a dataset is served from is no part of what it holds",
+    "sources.NAME.token": "the name of a secret",
+    "sources.NAME.max_documents": "it acts on which rows are used; those enter the key of their slot",
     "sources.NAME.slot_bytes": "the slots themselves do",
     "sampling": "of the model; it enters that of the samples",
 }

@@ -62,7 +62,8 @@ def test_wrong_usage_is_one_clear_line(arguments, code, words, tmp_path):
 def test_recipes_are_listed_with_what_they_are(tmp_path):
     done = textmill("recipes", store=tmp_path / "store")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["python-docs", "folder"]
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == ["python-docs", "folder", "bookcorpus", "openwebtext", "fineweb", "wikipedia-dump"]
 
 
 def test_sources_are_listed_with_an_example_that_a_recipe_takes(tmp_path):

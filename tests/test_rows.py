@@ -1,0 +1,277 @@
+"""Rows of Parquet, JSON lines and CSV as foreign files have them: damaged, empty, null, of other types, or hostile."""
+
+import csv
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from data.sources import rows as rows_module
+from data.sources import text_rows
+from data.sources.base import Problem, RawDocument
+from data.sources.parquet_pieces import cut, groups_of, header_of, parse_footer, spans_of
+from data.sources.row_documents import Origin, documents, joined_documents
+from data.sources.rows import Fields, Rows, Unreadable, parquet_rows
+from data.sources.text_rows import csv_rows, json_rows
+from tests.hub_toys import parquet, text, texts
+
+TEXT = Fields("text")
+
+
+def read(data, fields=TEXT, offset=0):
+    return list(parquet_rows(io.BytesIO(data), offset, len(data) - offset, fields))
+
+
+def values(found, name="text"):
+    return [value for one in found if isinstance(one, Rows) for value in one.columns[name]]
+
+
+def unreadable(found):
+    return [(one.what, one.first, one.end) for one in found if isinstance(one, Unreadable)]
+
+
+def piece(data, first, end, columns=("text",)):
+    """What a fetch by ranges brings of row groups, made from the whole file."""
+    footer = data[-8 - int.from_bytes(data[-8:-4], "little") :]
+    spans = spans_of(parse_footer(footer), (first, end), columns, len(data))
+    parts = [data[start : start + size] for start, size in spans]
+    return b"".join([header_of(len(data), (first, end), spans, len(footer)), *parts, footer])
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"compression": "zstd", "use_dictionary": False},
+        {"compression": "none", "data_page_version": "2.0"},
+        {"compression": "gzip", "data_page_size": 100, "write_page_checksum": True},
+        {"compression": "brotli", "write_page_index": True},
+        {"compression": "lz4", "column_encoding": {"text": "DELTA_BYTE_ARRAY"}, "use_dictionary": False},
+    ],
+)
+def test_pieces_hold_the_rows_of_their_groups(how):
+    data = texts(0, 95, group=10, **how)
+    for first, end in ((0, 10), (0, 1), (3, 7), (9, 10)):
+        part = b"before" + piece(data, first, end)
+        found = read(part, offset=6)
+        assert values(found) == [text(n) for n in range(10 * first, min(95, 10 * end))]
+        assert found[0].first == 10 * first
+        assert unreadable(found) == []
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", None, "ü"]),
+        pa.array(["a", None, "ü"], pa.large_string()),
+        pa.array(["a", None, "ü"], pa.string_view()),
+        pa.array(["a", None, "ü"]).dictionary_encode(),
+        pa.array([b"a", None, "ü".encode()]),
+        pa.array([b"a", None, "ü".encode()], pa.large_binary()),
+    ],
+)
+def test_every_kind_of_text_column_is_text(column):
+    assert values(read(parquet({"text": column}))) == ["a", None, "ü"]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ([1, 2], "column 'text' holds int64, not text; its columns are text: int64, other: string"),
+        ([["a"], ["b"]], "has no column 'text' of plain values; its columns are text, other"),
+        ([{"x": "a"}, {"x": "b"}], "has no column 'text' of plain values; its columns are text, other"),
+    ],
+)
+def test_a_column_of_something_else_is_named_with_all_there_are(column, said):
+    (one,) = read(parquet({"text": column, "other": ["x", "y"]}))
+    assert (one.what, one.why) == ("wrong_column", said)
+
+
+def test_rows_that_are_no_utf8_are_named_one_by_one():
+    column = pa.array([b"fine", b"caf\xe9", b"good"])
+    for kind in (column, pa.Array.from_buffers(pa.string(), 3, column.buffers())):
+        origin = Origin("a.parquet", None, None, {"look": 1}, 0)
+        found = list(documents(iter(read(parquet({"text": kind}))), TEXT, origin))
+        assert [one.text for one in found if isinstance(one, RawDocument)] == ["fine", "good"]
+        assert [(one.what, one.where) for one in found if isinstance(one, Problem)] == [("undecodable", "a.parquet#1")]
+
+
+def test_empty_row_groups_are_passed_over_and_a_file_without_rows_is_named():
+    sink = io.BytesIO()
+    table = pa.table({"text": ["one", "two"]})
+    with pq.ParquetWriter(sink, table.schema) as writer:
+        for part in (table.slice(0, 0), table.slice(0, 1), table.slice(0, 0), table.slice(1), table.slice(0, 0)):
+            writer.write_table(part)
+    data = sink.getvalue()
+    assert pq.read_metadata(io.BytesIO(data)).num_row_groups == 5
+    assert values(read(data)) == ["one", "two"]
+    assert unreadable(read(texts(0, 0))) == [("empty", None, None)]
+    groups = groups_of(pq.read_metadata(io.BytesIO(data)), 100, ["text"])
+    assert groups.rows == (0, 1, 0, 1, 0)
+    pieces = cut(groups, 1)
+    assert values([one for first, end in pieces for one in read(piece(data, first, end))]) == ["one", "two"]
+    assert len(pieces) == 2
+
+
+def test_a_damaged_page_costs_its_row_group_and_is_told():
+    data = bytearray(texts(0, 100, group=10, write_page_checksum=True, compression="none", use_dictionary=False))
+    at = data.index(text(34).encode())
+    data[at] ^= 1
+    found = read(bytes(data))
+    assert values(found) == [text(n) for n in range(100) if not 30 <= n < 40]
+    assert unreadable(found) == [("damaged", 30, 40)]
+    assert [one.first for one in found if isinstance(one, Rows)] == [0, 10, 20, 40, 50, 60, 70, 80, 90]
+    problem = next(
+        one
+        for one in documents(iter(found), TEXT, Origin("a.parquet", None, None, {"look": 1}, 0))
+        if isinstance(one, Problem)
+    )
+    assert problem.where == "a.parquet#30-39"
+    assert "(10 rows)" in problem.why
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_change_of_bytes_raises_anything(data):
+    whole = texts(0, 60, group=20, compression=data.draw(st.sampled_from(["none", "snappy"])))
+    content = bytearray(data.draw(st.sampled_from([whole, piece(whole, 1, 3)])))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    for one in read(bytes(content[: data.draw(st.integers(0, len(content)))])):
+        assert isinstance(one, Rows | Unreadable)
+
+
+def test_what_grows_without_measure_is_given_up(monkeypatch):
+    monkeypatch.setattr(rows_module, "BOMB_BYTES", 10_000)
+    data = parquet(["x" * 1_000_000, "y"], group=1, compression="zstd", use_dictionary=False)
+    found = read(data)
+    assert values(found) == ["y"]
+    assert unreadable(found) == [("decompression_bomb", 0, 1)]
+    data = parquet(["x" * 10_000] * 500, group=500, use_dictionary=True)  # the footer says little of what rows repeat
+    found = read(data)
+    assert unreadable(found)[0][0] == "decompression_bomb"
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1\xff\xff\xff\x7fPAR1", b"PAR1" * 30, b"\0" * 100])
+def test_what_is_no_parquet_is_named(data):
+    assert unreadable(read(data)) == [("damaged", None, None)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 50)), max_size=12),
+    st.integers(1, 120),
+    st.none() | st.integers(1, 30),
+)
+def test_cuts_take_every_group_with_rows_once_and_in_order(groups, size, limit):
+    from data.sources.parquet_pieces import Groups
+
+    said = Groups((), (), tuple(rows for rows, _ in groups), tuple(bytes_ for _, bytes_ in groups), 10)
+    pieces = cut(said, size, limit)
+    taken = [number for first, end in pieces for number in range(first, end)]
+    assert taken == sorted(set(taken))
+    needed, seen = [], 0
+    for number, (rows, _) in enumerate(groups):
+        if rows and (limit is None or seen < limit):
+            needed.append(number)
+        seen += rows
+    assert [number for number in taken if groups[number][0]] == needed
+    for first, end in pieces:
+        held = [bytes_ for rows, bytes_ in groups[first:end] if rows]
+        assert held
+        assert len(held) == 1 or sum(held) <= size
+
+
+def lines(*values):
+    return b"\n".join(value if isinstance(value, bytes) else json.dumps(value).encode() for value in values)
+
+
+def test_broken_lines_cost_themselves_only():
+    data = lines(
+        {"text": "zero"}, b"", b"{", [1], {"other": 1}, {"text": 5}, b'{"text": "\xff"}', {"text": "seven"}, b"  "
+    )
+    found = list(json_rows([data[:9], data[9:]], TEXT))
+    assert values(found) == ["zero", 5, "seven"]
+    assert unreadable(found) == [
+        (what, n, n + 1) for what, n in (("broken", 2), ("broken", 3), ("wrong_column", 4), ("undecodable", 6))
+    ]
+    got = list(documents(iter(found), TEXT, Origin("a", None, None, {"look": 1}, 0)))
+    assert [one.native_id for one in got if isinstance(one, RawDocument)] == ["a#0", "a#7"]
+    assert [one.where for one in got if isinstance(one, Problem) and one.what == "not_text"] == ["a#5"]
+
+
+def test_a_file_without_the_column_is_given_up():
+    found = list(json_rows([lines(*[{"body": "x", "id": 1}] * 5000)], TEXT))
+    assert len(found) == 101
+    assert found[0].why == "has no column 'text' of plain values; its columns are body, id"
+    assert found[-1].first is None
+
+
+def test_long_and_deep_lines_are_named(monkeypatch):
+    monkeypatch.setattr(text_rows, "RECORD_BYTES", 1_000)
+    data = lines({"text": "x" * 2_000}, {"text": "fine"}, b"[" * 900, b"[" * 100_000)
+    found = list(json_rows([data[at : at + 64] for at in range(0, len(data), 64)], TEXT))
+    assert values(found) == ["fine"]
+    assert [what for what, _, _ in unreadable(found)] == ["too_long", "broken", "too_long"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.binary(max_size=30)
+        | st.sampled_from([b'{"text":"a"}', b"\n", b'"', b"text\n", b"a,text\n", b"\xef\xbb\xbf"])
+    )
+)
+@example([b"text\n", b'"\n'])
+@example([b"text\n", b"\0"])
+def test_any_bytes_give_rows_or_named_problems(chunks):
+    for found in (json_rows(chunks, TEXT), csv_rows(lambda: iter(chunks), TEXT, ",")):
+        for one in found:
+            assert isinstance(one, Rows | Unreadable)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)), st.data())
+def test_json_and_csv_come_back_as_other_writers_wrote_them(rows, data):
+    size = data.draw(st.integers(1, 50))
+    written = "".join(json.dumps({"text": row}, ensure_ascii=False) + "\n" for row in rows).encode()
+    chunks = [written[at : at + size] for at in range(0, len(written), size)]
+    assert values(list(json_rows(chunks, TEXT))) == rows
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerows([("id", "text"), *enumerate(rows)])
+    found = list(csv_rows(lambda: [sink.getvalue().encode()], Fields("text", id="id"), ","))
+    assert values(found) == rows
+    assert values(found, "id") == [str(n) for n in range(len(rows))]
+
+
+def test_a_csv_without_the_column_or_in_no_utf8_is_named():
+    (one,) = csv_rows(lambda: [b"a;b\n1;2\n"], TEXT, ",")
+    assert (one.what, one.why) == ("wrong_column", "has no column 'text' of plain values; its columns are a;b")
+    (one,) = csv_rows(lambda: [b"text\ncaf\xe9\n"], TEXT, ",")
+    assert one.what == "undecodable"
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.none() | st.sampled_from(["", " ", "a", "b c", "ü"]), max_size=40),
+    st.integers(2, 9),
+    st.integers(1, 7),
+    st.none() | st.integers(1, 40),
+)
+def test_runs_are_those_of_plain_counting(column, run, batch, limit):
+    found = [Rows(at + 100, {"text": column[at : at + batch]}) for at in range(0, len(column), batch)]
+    origin = Origin("f", None, None, {"look": 1}, 0, limit)
+    got = list(joined_documents(iter(found), TEXT, origin, run, "|"))
+    column = column[:limit]
+    wanted = {}
+    for at in range(0, len(column), run):
+        kept = [value for value in column[at : at + run] if value and value.strip()]
+        if kept:
+            wanted[f"f#{at + 100}"] = "|".join(kept)
+    assert {one.native_id: one.text for one in got if isinstance(one, RawDocument)} == wanted
+    nulls = [f"f#{at + 100}" for at, value in enumerate(column) if value is None]
+    assert [one.where for one in got if isinstance(one, Problem)] == nulls
