@@ -26,6 +26,7 @@ IN_NO_KEY = {
     "sources.NAME.token": "the name of a secret",
     "sources.NAME.max_documents": "it acts on which rows are used; those enter the key of their slot",
     "sources.NAME.slot_bytes": "the slots themselves do",
+    "sources.NAME.pseudonym_key": "where the secret is kept; a digest of the secret does",
     "sampling": "of the model; it enters that of the samples",
 }
 

@@ -76,6 +76,7 @@ def test_sources_are_listed_with_an_example_that_a_recipe_takes(tmp_path):
         if line.startswith("  example "):
             read_recipe({"sources": {"mine": json.loads(line.removeprefix("  example "))}}, "an example")
     assert textmill("sources", "nosuch", store=tmp_path / "store").returncode == 2
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["python-docs", "folder", "discord", "reddit"]
 
 
 def test_help_explains_every_option(tmp_path):
