@@ -5,12 +5,24 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from data.sources.base import SourceConfig
+from data.sources.discord import DiscordConfig
+from data.sources.discord_api import DiscordApiConfig
 from data.sources.folder import FolderConfig
 from data.sources.gutenberg import GutenbergConfig
+from data.sources.huggingface import HuggingFaceConfig
 from data.sources.python_docs import PythonDocsConfig
+from data.sources.reddit import RedditConfig
+from data.sources.wikipedia import WikipediaConfig
 
 AnySource = Annotated[
-    PythonDocsConfig | FolderConfig | GutenbergConfig,
+    PythonDocsConfig
+    | FolderConfig
+    | GutenbergConfig
+    | HuggingFaceConfig
+    | WikipediaConfig
+    | DiscordConfig
+    | DiscordApiConfig
+    | RedditConfig,
     Field(discriminator="kind"),
 ]
 
