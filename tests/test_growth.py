@@ -1,16 +1,19 @@
 """A folder that grows: every kind of change rebuilds what it touches and nothing else, on real stages in real flows."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
+from data.errors import TextmillError
 from data.manifest import ArtifactRef
 from flows.corpus import corpus
 from flows.recipe import Recipe
 from tasks.runtime import Runtime, open_store
+from tests.stand_in_web import Page, stand_in_web
 
 SLOT_BYTES = 6_000  # four or five of the texts below
 SETTINGS = {
@@ -212,3 +215,46 @@ def test_weights_build_nothing(folder):
     source = {"kind": "folder", "path": str(folder.texts), "slot_bytes": SLOT_BYTES, "weight": 3.0}
     after = folder.build(sources={"texts": source})
     assert all(after.summary["cached"].values())
+
+
+def test_a_cap_takes_the_first_slots_and_raising_it_adds_to_them(folder):
+    source = {"kind": "folder", "path": str(folder.texts), "slot_bytes": SLOT_BYTES}
+    some = folder.build(sources={"texts": source | {"max_bytes": SLOT_BYTES}})
+    assert any("max_bytes" in note and "of 12 items" in note for note in some.summary["notes"])
+    everything = folder.build()
+    assert len(some.slots("raw")) < len(everything.slots("raw"))
+    assert "texts-0000" in same(some, everything, "documents")
+
+
+def test_a_source_that_is_not_enabled_is_not_looked_at(folder):
+    before = folder.build()
+    source = {"kind": "folder", "path": str(folder.texts), "slot_bytes": SLOT_BYTES}
+    absent = {"kind": "folder", "path": str(folder.texts / "nowhere"), "enabled": False}
+    after = folder.build(sources={"texts": source, "absent": absent})
+    assert after.refs == before.refs
+    with pytest.raises(ValueError, match="every source has enabled = false"):
+        Recipe.model_validate({"sources": {"absent": absent}})
+
+
+def test_offline_uses_what_was_fetched_and_names_what_was_not(tmp_path):
+    words = "\n\n".join(text(number) for number in range(3))
+    with stand_in_web() as mirror:
+        for number in (5, 84):
+            mirror.pages[f"/cache/epub/{number}/pg{number}.txt"] = Page(f"{words}\n\nBook {number}.".encode())
+        book = {"kind": "gutenberg", "mirror_url": mirror.url, "requests_per_second": 20, "slot_bytes": 1}
+        values = {"name": "books", "sources": {"books": book | {"ids": [5, 84]}}} | SETTINGS
+        recipe = Recipe.model_validate(values)
+        store = str(tmp_path / "store")
+        with pytest.raises(TextmillError, match=r"'books' .* never looked at .* runtime.offline is true"):
+            corpus(recipe=recipe, runtime=Runtime(store=store, offline=True))
+        assert mirror.requests == []
+        online = corpus(recipe=recipe, runtime=Runtime(store=store))
+        asked = len(mirror.requests)
+        offline = corpus(recipe=recipe, runtime=Runtime(store=store, offline=True))
+        assert all(offline["cached"].values()) and offline["artifacts"] == online["artifacts"]
+        assert any("offline" in note for note in offline["notes"])
+        gone = open_store(store).resolve(online["artifacts"]["raw"][1])
+        shutil.rmtree(open_store(store).path(gone))
+        with pytest.raises(TextmillError, match=r"offline is true, but 1 of 2 slots .* never fetched .*books 2/2"):
+            corpus(recipe=recipe, runtime=Runtime(store=store, offline=True))
+        assert len(mirror.requests) == asked

@@ -132,7 +132,7 @@ class GutenbergConfig(SourceConfig):
                 if ranges is None:
                     with open(os.path.join(os.fsencode(folder), path_of(name)), "rb") as file:
                         status = os.fstat(file.fileno())
-                        ranges = cut_file(file, is_compressed=True)  # never cut: a book is one item
+                        ranges = cut_file(file, "whole")  # never cut: a book is one item
                     known.put(name, status, ranges)
                 items.append(Item(name, ranges[0].fingerprint, ranges[0].size))
             except OSError as error:

@@ -195,7 +195,7 @@ def _path(place: Path, name: str) -> bytes:
 def _whole(place: Path, name: str, memo: Memo) -> list[Range]:
     with open(_path(place, name), "rb") as file:
         status = os.fstat(file.fileno())
-        ranges = cut_file(file, is_compressed=True)  # a dump is not cut: its lines belong together
+        ranges = cut_file(file, "whole")  # a dump is not cut: its lines belong together
     memo.put(name, status, ranges)
     return ranges
 
