@@ -219,7 +219,7 @@ def test_weights_build_nothing(folder):
 
 def test_a_cap_takes_the_first_slots_and_raising_it_adds_to_them(folder):
     source = {"kind": "folder", "path": str(folder.texts), "slot_bytes": SLOT_BYTES}
-    some = folder.build(sources={"texts": source | {"max_bytes": SLOT_BYTES}})
+    some = folder.build(sources={"texts": source | {"max_bytes": SLOT_BYTES}}, tokenizer={"kind": "characters"})
     assert any("max_bytes" in note and "of 12 items" in note for note in some.summary["notes"])
     everything = folder.build()
     assert len(some.slots("raw")) < len(everything.slots("raw"))
@@ -247,9 +247,9 @@ def test_offline_uses_what_was_fetched_and_names_what_was_not(tmp_path):
         store = str(tmp_path / "store")
         with pytest.raises(TextmillError, match=r"'books' .* never looked at .* runtime.offline is true"):
             corpus(recipe=recipe, runtime=Runtime(store=store, offline=True))
-        assert mirror.requests == []
+        assert mirror.asked == []
         online = corpus(recipe=recipe, runtime=Runtime(store=store))
-        asked = len(mirror.requests)
+        asked = len(mirror.asked)
         offline = corpus(recipe=recipe, runtime=Runtime(store=store, offline=True))
         assert all(offline["cached"].values()) and offline["artifacts"] == online["artifacts"]
         assert any("offline" in note for note in offline["notes"])
@@ -257,4 +257,4 @@ def test_offline_uses_what_was_fetched_and_names_what_was_not(tmp_path):
         shutil.rmtree(open_store(store).path(gone))
         with pytest.raises(TextmillError, match=r"offline is true, but 1 of 2 slots .* never fetched .*books 2/2"):
             corpus(recipe=recipe, runtime=Runtime(store=store, offline=True))
-        assert len(mirror.requests) == asked
+        assert len(mirror.asked) == asked
