@@ -52,6 +52,7 @@ def run(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to run.")] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network; use what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
 ) -> None:
     """Run a recipe in this process: text in, trained GPT out. What is already there is reused."""
@@ -70,7 +71,7 @@ def run(
 
     tie_temporary_server()
     with console_watcher() as watcher, watch_with(watcher):
-        summary = pipeline(recipe=recipe, refresh=stages, until=last, runtime=Runtime(device=device))
+        summary = pipeline(recipe=recipe, refresh=stages, until=last, runtime=Runtime(device=device, offline=offline))
     summary["total_seconds"] = round(time.perf_counter() - started, 3)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False), flush=True)

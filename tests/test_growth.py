@@ -243,6 +243,7 @@ def test_offline_uses_what_was_fetched_and_names_what_was_not(tmp_path):
             mirror.pages[f"/cache/epub/{number}/pg{number}.txt"] = Page(f"{words}\n\nBook {number}.".encode())
         book = {"kind": "gutenberg", "mirror_url": mirror.url, "requests_per_second": 20, "slot_bytes": 1}
         values = {"name": "books", "sources": {"books": book | {"ids": [5, 84]}}} | SETTINGS
+        values["tokenizer"] = {"kind": "characters"}
         recipe = Recipe.model_validate(values)
         store = str(tmp_path / "store")
         with pytest.raises(TextmillError, match=r"'books' .* never looked at .* runtime.offline is true"):
