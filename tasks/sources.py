@@ -32,10 +32,11 @@ _NOT_FETCHED = ArtifactRef("raw", "", "", "")
 
 @dataclass(frozen=True)
 class SlotPlan:
-    """A slot as the ledger has it, before anything is fetched; `slot.ref` is of what it held before, if anything."""
+    """A slot as the ledger has it, before anything is fetched; `earlier` may hold items of it: what it held before."""
 
     slot: Slot
     items: tuple[SlotItem, ...]
+    earlier: tuple[ArtifactRef, ...]
 
 
 def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
@@ -72,9 +73,11 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
     where = str(store.refs.root / ledger_name)
     slots: list[LedgerSlot] = []
     changes = Changes()
+    is_first_look = True
 
     def bring_up_to_date(ledger: Any) -> Any:
-        nonlocal slots, changes
+        nonlocal slots, changes, is_first_look
+        is_first_look = ledger is None
         updated, slots, changes = assign(ledger, found, source.slot_bytes, opened, source.mirror, where)
         return updated
 
@@ -84,7 +87,7 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
     notes = [f"{name}: {problem}" for problem in found.problems]
     for note in notes:
         watcher().note(note)
-    plans, capped = _plans(name, source, store, slots)
+    plans, capped = _plans(name, source, store, slots, is_first_look)
     return plans, notes + capped
 
 
@@ -115,7 +118,7 @@ def _refuse_to_fetch(run: Run, units: Sequence[Unit]) -> None:
 
 
 def _plans(
-    name: str, source: SourceConfig, store: Store, slots: Sequence[LedgerSlot]
+    name: str, source: SourceConfig, store: Store, slots: Sequence[LedgerSlot], is_first_look: bool = False
 ) -> tuple[list[SlotPlan], list[str]]:
     """The slots that are used of a source, and what the report must say of those that are not."""
     used = within(slots, source.max_bytes)
@@ -129,13 +132,12 @@ def _plans(
         )
     before = store.refs.read(f"fetched/{_source_id(source)}").value or {}
     known = store.find("raw", before.values())
-    plans = [
-        SlotPlan(
-            Slot(name, one.number, one.opened, f"{name} {at}/{len(used)}", _before(known, before, one.number)),
-            one.items,
-        )
-        for at, one in enumerate(used, 1)
-    ]
+    plans = []
+    for at, one in enumerate(used, 1):
+        slot = Slot(name, one.number, one.opened, f"{name} {at}/{len(used)}", _NOT_FETCHED)
+        own = known.get(before.get(str(one.number), ""))
+        others = known.values() if is_first_look else ()  # the ledger was lost, so items may have moved
+        plans.append(SlotPlan(slot, one.items, tuple(dict.fromkeys([*([own] if own else []), *others]))))
     return plans, notes
 
 
@@ -154,13 +156,9 @@ def _replace_by(new: Any, _old: Any) -> Any:
     return new
 
 
-def _before(known: Mapping[str, ArtifactRef], before: Mapping[str, str], number: int) -> ArtifactRef:
-    return known.get(before.get(str(number), ""), _NOT_FETCHED)
-
-
 def _unit(store: Store, source: SourceConfig, plan: SlotPlan) -> Unit:
     slot = plan.slot
-    earlier = (store.path(slot.ref),) if slot.ref != _NOT_FETCHED else ()
+    earlier = [store.path(ref) for ref in plan.earlier]
     make = partial(_fetch, source, plan.items, earlier)
     return Unit(slot.name, slot.label, identity("raw", slot_identity(source, plan.items), {}), (), make)
 

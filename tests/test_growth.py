@@ -259,3 +259,31 @@ def test_offline_uses_what_was_fetched_and_names_what_was_not(tmp_path):
         with pytest.raises(TextmillError, match=r"offline is true, but 1 of 2 slots .* never fetched .*books 2/2"):
             corpus(recipe=recipe, runtime=Runtime(store=store, offline=True))
         assert len(mirror.asked) == asked
+
+
+def test_a_lost_ledger_fetches_nothing_that_is_there(tmp_path):
+    words = "\n\n".join(text(number) for number in range(3))
+    with stand_in_web() as mirror:
+        for number in (5, 84):
+            mirror.pages[f"/cache/epub/{number}/pg{number}.txt"] = Page(f"{words}\n\nBook {number}.".encode())
+        book = {"kind": "gutenberg", "mirror_url": mirror.url, "requests_per_second": 20, "slot_bytes": 1}
+        store = open_store(str(tmp_path / "store"))
+
+        def build(ids):
+            sources = {"books": book | {"ids": ids}}
+            values = {"name": "books", "sources": sources} | SETTINGS | {"tokenizer": {"kind": "characters"}}
+            return corpus(recipe=Recipe.model_validate(values), until="raw", runtime=Runtime(store=str(store.root)))
+
+        build([84])
+        build([5, 84])  # 5 comes second, and would be first
+        for path in (store.root / "refs" / "ledgers").rglob("*"):
+            if path.is_file():
+                path.unlink()
+        asked = len(mirror.asked)
+        after = build([5, 84])
+        first = [
+            json.loads(line)
+            for line in (store.path(store.resolve(after["artifacts"]["raw"][0])) / "items.jsonl").open()
+        ]
+        assert [line["native_id"] for line in first] == ["5"]
+        assert "GET" not in [request.method for request in mirror.asked[asked:]]
