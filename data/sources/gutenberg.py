@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from data.facts import Facts, Progress, no_progress
+from data.formats.base import Tally
 from data.sources import gutenberg_mirror
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.decoding import CannotDecodeError, split
@@ -25,7 +26,7 @@ from data.sources.gutenberg_text import Book, parse
 from data.sources.listing import list_files, path_of
 from data.sources.pack import PackedItem, PackReader, read_items
 from data.sources.ranges import Memo, cut_file
-from data.sources.remote_items import fetch_items
+from data.sources.remote_items import bring_from_web, fetch_items
 from data.sources.unwrapping import unwrap
 from data.sources.web import Web
 
@@ -156,9 +157,7 @@ class GutenbergConfig(SourceConfig):
         if self.path is not None:
             return FolderConfig(path=self.path, licence=self.licence).fetch(items, root, out, work, progress, earlier)
         with self._web() as web:
-            facts = fetch_items(
-                web, lambda item: f"{self.mirror_url}/{item.meta['file']}", items, out, work, progress, earlier
-            )
+            facts = fetch_items(partial(self._bring, web), items, out, work, progress, earlier)
         facts.licences = [self.licence]
         return facts
 
@@ -166,10 +165,13 @@ class GutenbergConfig(SourceConfig):
         """One document per book. Its id is the item's: the book's number, in a folder the file's name."""
         whole: list[str] = []
         endless: list[str] = []
+        tally = Tally()
         with PackReader(raw) as reader:
             for item in read_items(raw):
                 try:
-                    book = parse(text_of(partial(_plain, reader, item)))
+                    encoding, text = text_of(partial(_plain, reader, item))
+                    tally.encoding(item.native_id, encoding)
+                    book = parse(text)
                 except (CannotDecodeError, CannotDecompressError) as error:
                     yield Problem(error.what, item.native_id, error.why)
                     continue
@@ -184,6 +186,7 @@ class GutenbergConfig(SourceConfig):
                 elif not book.has_end:
                     endless.append(item.native_id)
                 yield from self._documents(item, book)
+        tally.tell(note, None)
         _tell(note, whole, "have no header of Project Gutenberg and were taken whole")
         _tell(note, endless, "have no end marker; what stands after the book, if anything, is still there")
 
@@ -208,6 +211,9 @@ class GutenbergConfig(SourceConfig):
             return (root / Path(self.path or "").expanduser()).resolve()
         except (OSError, RuntimeError, ValueError) as error:
             raise SourceError(f"The folder {self.path!r} cannot be found: {error}. Correct the path.") from error
+
+    def _bring(self, web: Web, item: SlotItem, into: Path, progress: Progress) -> None:
+        bring_from_web(web, f"{self.mirror_url}/{item.meta['file']}", item, into, progress)
 
     def _web(self) -> Web:
         return Web(self.user_agent, self.requests_per_second, parallel=1)

@@ -1,18 +1,16 @@
 """The text of a file of Project Gutenberg: UTF-8 if it is that, else in the encoding that its header declares."""
 
-import codecs
 import re
 from collections.abc import Callable, Iterable
 
-from data.sources.decoding import CannotDecodeError, decode
+from data.sources.decoding import CannotDecodeError, Encoding, decode
 
 _BOOK_CHARACTERS = 50_000_000  # the largest book has 30 million; what is larger is not a book
 _HEAD_BYTES = 20_000  # within which the encoding is declared
-_CHARSETS = {"": None, "us-ascii": "ascii", "latin-1": "iso8859-1", "latin1": "iso8859-1", "iso latin-1": "iso8859-1"}
 
 
-def text_of(open_file: Callable[[], Iterable[bytes]]) -> str:
-    """A file's text: UTF-8 if it is, else as it declares, else as most files of their time were written.
+def text_of(open_file: Callable[[], Iterable[bytes]]) -> tuple[Encoding, str]:
+    """A file's encoding and text.
 
     Raises CannotDecodeError and CannotDecompressError.
     """
@@ -21,27 +19,8 @@ def text_of(open_file: Callable[[], Iterable[bytes]]) -> str:
         head += chunk[:_HEAD_BYTES]
         if len(head) >= _HEAD_BYTES:
             break
-    failure: CannotDecodeError | None = None
-    for charset in dict.fromkeys((_known_charset(declared_charset(head)) or "cp1252", "cp1252", "iso8859-1")):
-        try:
-            _, texts = decode(open_file, charset)
-        except CannotDecodeError as error:
-            if error.what == "binary":
-                raise
-            failure = error
-            continue
-        return _whole(texts)
-    raise failure or CannotDecodeError("undecodable", "no encoding fits")
-
-
-def _known_charset(name: str | None) -> str | None:
-    """The declared encoding if Python has it; ASCII and Latin-1 are read as the larger set that is meant by it."""
-    try:
-        canonical = codecs.lookup(name or "").name
-        b"text".decode(canonical)
-    except (LookupError, ValueError):
-        return None
-    return {"ascii": "cp1252", "iso8859-1": "cp1252", "utf-8": "cp1252"}.get(canonical, canonical)
+    encoding, texts = decode(open_file, None, declared_charset(head))
+    return encoding, _whole(texts)
 
 
 def _whole(texts: Iterable[str]) -> str:
@@ -58,10 +37,11 @@ def _whole(texts: Iterable[str]) -> str:
 
 
 def declared_charset(head: bytes) -> str | None:
-    """The encoding that a file's beginning declares, as it may be looked up; None when it declares none."""
+    """The encoding that a file's beginning declares, as far as it can be told; None when it declares none."""
     found = re.search(rb"Character set encoding:[ \t]*([^\r\n]*)", head)
     if found is None:
         return None
-    name = re.sub(r"\(.*\)|^unicode|^codepage\s*", "", found[1].decode("ascii", "replace").lower()).strip()
-    name = re.sub(r"^(?:windows|cp)[ -]?code ?page[ -]?|^windows-", "cp", name).replace("cp-", "cp")
-    return _CHARSETS.get(name, f"cp{name}" if name.isdecimal() else name)
+    name = re.sub(r"\(.*\)|^unicode\b", "", found[1].decode("ascii", "replace").lower()).strip()
+    name = re.sub(r"^(?:windows|cp|dos)?[ -]?code ?page[ -]?|^windows[ -]", "cp", name).replace("cp-", "cp")
+    name = re.sub(r"^iso[ -]latin", "latin", name)
+    return f"cp{name}" if name.isdecimal() else name or None

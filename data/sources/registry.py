@@ -12,6 +12,7 @@ from data.sources.gutenberg import GutenbergConfig
 from data.sources.huggingface import HuggingFaceConfig
 from data.sources.python_docs import PythonDocsConfig
 from data.sources.reddit import RedditConfig
+from data.sources.url import UrlConfig
 from data.sources.wikipedia import WikipediaConfig
 
 AnySource = Annotated[
@@ -22,7 +23,8 @@ AnySource = Annotated[
     | WikipediaConfig
     | DiscordConfig
     | DiscordApiConfig
-    | RedditConfig,
+    | RedditConfig
+    | UrlConfig,
     Field(discriminator="kind"),
 ]
 

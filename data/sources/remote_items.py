@@ -52,15 +52,17 @@ def is_sure(mark: str) -> bool:
     return not mark.startswith(_SIZE)
 
 
+Bring = Callable[[SlotItem, Path, Progress], object]
+"""Called as bring(item, into, progress): brings the bytes of an item into a new file, or continues to."""
+
+
 def fetch_items(
-    web: Web,
-    address: Callable[[SlotItem], str],
+    bring: Bring,
     items: Sequence[SlotItem],
     out: Path,
     work: Path,
     progress: Progress = no_progress,
     earlier: Sequence[Path] = (),
-    headers: dict[str, str] | None = None,
 ) -> Facts:
     """Fetch the items of a slot as `SourceConfig.fetch` says; files that are complete stay in `work` until then."""
     kept = cache(lambda: EarlierPacks(earlier))
@@ -68,7 +70,7 @@ def fetch_items(
     done = 0
     for item in items:
         if not (earlier and kept().chunks(item) is not None):
-            _download(web, address(item), item, work, partial(_tell, progress, done, total), headers)
+            bring(item, _place(work, item), partial(_tell, progress, done, total))
         done += item.size
     with PackWriter(out, total, progress) as pack:
         for item in items:
@@ -77,24 +79,25 @@ def fetch_items(
     return Facts(counts={"items": pack.items, "bytes": pack.bytes})
 
 
-def _tell(progress: Progress, before: int, total: int, done: float, _size: float, unit: str) -> None:
-    """Progress of one item as progress of its slot."""
-    progress(before + done, total, unit)
-
-
-def _download(
-    web: Web, url: str, item: SlotItem, work: Path, progress: Progress, headers: dict[str, str] | None
+def bring_from_web(
+    web: Web, address: str, item: SlotItem, into: Path, progress: Progress, headers: dict[str, str] | None = None
 ) -> None:
+    """Download an item that was seen at an address. Raises WebError when that copy is not there any more."""
     known = marks(item.fingerprint)
     web.download(
-        url,
-        _place(work, item),
+        address,
+        into,
         expect_sha256=known.sha256,
         etag=known.etag,
         last_modified=known.last_modified,
         headers=headers,
         progress=progress,
     )
+
+
+def _tell(progress: Progress, before: int, total: int, done: float, _size: float, unit: str) -> None:
+    """Progress of one item as progress of its slot."""
+    progress(before + done, total, unit)
 
 
 def _place(work: Path, item: SlotItem) -> Path:

@@ -50,9 +50,10 @@ T = TypeVar("T")
 class Remote:
     """What an address holds now, as far as its server tells.
 
-    url            after redirects; may hold secrets, so it is for asking again, not for showing
-    etag           as it was sent, quotes and `W/` included
-    last_modified  as it was sent
+    url               after redirects; may hold secrets, so it is for asking again, not for showing
+    etag              as it was sent, quotes and `W/` included
+    last_modified     as it was sent
+    content_encoding  of what `download` brings, where the server packs it without being asked to
     """
 
     url: str
@@ -60,6 +61,8 @@ class Remote:
     etag: str | None
     last_modified: str | None
     accepts_ranges: bool
+    content_type: str | None = None
+    content_encoding: str | None = None
 
 
 @dataclass
@@ -274,4 +277,6 @@ def _remote(exchange: Exchange) -> Remote:
         etag=headers.get("etag") or None,
         last_modified=headers.get("last-modified") or None,
         accepts_ranges=partial or headers.get("accept-ranges", "").strip().lower() == "bytes",
+        content_type=headers.get("content-type") or None,
+        content_encoding=headers.get("content-encoding") or None,
     )
