@@ -4,6 +4,7 @@ import datetime
 import gzip
 import io
 import json
+import os
 import sys
 import zipfile
 import zlib
@@ -22,9 +23,10 @@ from warcio.warcwriter import WARCWriter
 
 from data.formats import docx as docx_reader
 from data.formats import epub, warc
-from data.formats.base import Reading, Tally
+from data.formats.base import File, Reading, Tally
 from data.formats.html import extract
 from data.formats.markup import text_of_page
+from data.formats.reading import read_file
 from data.sources.base import Problem, RawDocument
 from tests.format_toys import SHARED, documents, found, problems, texts
 
@@ -407,6 +409,24 @@ def test_parquet_with_empty_groups_nulls_and_dates():
     assert found("a.parquet", parquet([], sizes=[0])) == []
     ids = found("a.parquet.zst", zstandard.compress(parquet(rows)), Reading(id_field="id"))
     assert [one.native_id for one in documents(ids)] == [f"a.parquet.zst#{n}" for n in (0, 1, 3, 4)]
+
+
+def test_a_large_row_group_is_read_as_a_stream():
+    data = parquet([{"text": os.urandom(1_000).hex()} for _ in range(10_000)])  # 20 MB in one row group
+    taken = []
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            got = super().read(size)
+            taken.append(len(got))
+            return got
+
+    file = File("a.parquet", lambda: [data], meta={"look": 1}, seekable=lambda: Counting(data))
+    rows = read_file(file, Reading(), Tally())
+    assert isinstance(next(rows), RawDocument)
+    assert sum(taken) < 8_000_000
+    assert len(list(rows)) == 9_999
+    assert sum(taken) > 10_000_000
 
 
 def test_parquet_of_other_columns_or_types_and_damaged():

@@ -1,12 +1,14 @@
 """Parquet files, row group by row group, by pyarrow: only the columns that are needed are read."""
 
+from typing import Any
+
 from data.formats.base import CannotReadError, File, Found, Reading, Tally
 from data.formats.documents import KNOWN_FIELDS, TEXT_FIELDS, Records
 from data.formats.spool import opened
 from data.sources.base import Problem
 
 _BATCH_ROWS = 256
-_BUFFER_BYTES = 1 << 20
+_AS_A_STREAM: dict[str, Any] = {"buffer_size": 1 << 20, "pre_buffer": False}  # else a row group is held as a whole
 
 
 def read_parquet(file: File, reading: Reading, tally: Tally) -> Found:
@@ -16,7 +18,7 @@ def read_parquet(file: File, reading: Reading, tally: Tally) -> Found:
 
     with opened(file) as content:
         try:
-            table = pq.ParquetFile(content, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+            table = pq.ParquetFile(content, **_AS_A_STREAM, page_checksum_verification=True)
             names = table.schema_arrow.names
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CannotReadError("damaged", f"no Parquet file: {error}"[:300]) from error

@@ -31,6 +31,7 @@ _CUT: dict[Kind | None, Way] = {
     Kind("csv"): "csv",
     Kind("tsv"): "tsv",
 }
+_BUFFER_BYTES = 1 << 16
 _MAX_NAMED = 20  # problems named in one error
 
 
@@ -129,7 +130,7 @@ class FolderConfig(FilesConfig):
 
 
 def _ranges(folder: bytes, name: str, memo: Memo) -> list[Range]:
-    with open(_path(folder, name), "rb") as file:
+    with open(_path(folder, name), "rb", _BUFFER_BYTES) as file:
         status = os.fstat(file.fileno())
         ranges = cut_file(file, _CUT.get(kind_of(name), "whole"))
     memo.put(name, status, ranges)
@@ -167,7 +168,7 @@ def _content(folder: bytes, item: SlotItem, kept: Callable[[], EarlierPacks]) ->
     left = item.size - header  # what has been appended since the look is for the next look
     begun = False
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", 0) as file:
             if header:
                 begun = True
                 yield file.read(header)
