@@ -106,7 +106,8 @@ def _decode_whole(data: bytes, encoding: Encoding) -> str:
     if not is_wide and b"\0" in data:
         raise CannotDecodeError("binary", f"a NUL at byte {data.index(0)}")
     try:
-        text = (data[encoding.skip :] if encoding.skip else data).decode(encoding.name)
+        decoder = codecs.getincrementaldecoder(encoding.name)()  # UTF-16 without a mark is none to it, as to `_decode`
+        text = decoder.decode(data[encoding.skip :] if encoding.skip else data, True)
     except UnicodeError as error:
         place = encoding.skip + error.start if isinstance(error, UnicodeDecodeError) else 0
         raise CannotDecodeError("undecodable", f"not {encoding.name} at byte {place}") from error

@@ -9,8 +9,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, field_validator
 
@@ -132,7 +133,7 @@ class FolderConfig(FilesConfig):
 def _ranges(folder: bytes, name: str, memo: Memo) -> list[Range]:
     with open(_path(folder, name), "rb", _BUFFER_BYTES) as file:
         status = os.fstat(file.fileno())
-        ranges = cut_file(file, _CUT.get(kind_of(name), "whole"))
+        ranges = cut_file(cast(BufferedReader, file), _CUT.get(kind_of(name), "whole"))
     memo.put(name, status, ranges)
     return ranges
 
