@@ -92,12 +92,12 @@ def test_a_hub_that_cannot_be_reached_is_an_error_and_no_older_copy_is_served(hu
 
 @pytest.mark.parametrize("route", ["file", "ranges"])
 def test_a_dataset_under_its_former_name_is_found(hub, waits, tmp_path, route):
-    hub.aliases["texts"] = ID
+    hub.aliases["former"] = ID
     hub.dataset(ID).push({"small-train.csv": b"text\nshort\n"})
-    assert len(Runs(hub, tmp_path, id="texts", route=route).run()) == 3000
-    assert len(Runs(hub, tmp_path, id="texts", files=["*.csv"], route=route).run()) == 1
+    assert len(Runs(hub, tmp_path, id="former", route=route).run()) == 3000
+    assert len(Runs(hub, tmp_path, id="former", files=["*.csv"], route=route).run()) == 1
     with pytest.raises(NotOnHubError, match="no such revision"):
-        Runs(hub, tmp_path, id="texts", revision="v9").run()
+        Runs(hub, tmp_path, id="former", revision="v9").run()
     assert waits == []
 
 

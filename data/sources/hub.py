@@ -240,9 +240,10 @@ class Hub:
                 f"{self._place(file.path)}: the hub, or a proxy before it, does not serve parts of files "
                 f"(status {answer.status_code}). Set route to file."
             )
-        linked = (one.headers.get("X-Linked-Etag") for one in (*answer.history, answer))
-        tag = next(filter(None, linked), None) or ("" if self._is_elsewhere(answer) else answer.headers.get("ETag", ""))
-        tag = tag.removeprefix("W/").strip('"')
+        tags = [one.headers.get("X-Linked-Etag", "") for one in (*answer.history, answer)]
+        if not self._is_elsewhere(answer):
+            tags.append(answer.headers.get("ETag", ""))
+        tag = next(filter(None, tags), "").removeprefix("W/").strip('"')
         if len(tag) == len(file.oid) and tag != file.oid:
             raise ChangedSinceLookError(
                 f"{self._place(file.path)}: the listing of commit {file.commit[:12]} names content {file.oid[:12]}, "
