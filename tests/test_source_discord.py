@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from data.ledger import assign
-from data.sources import discord_files
+from data.sources import discord, discord_files
 from data.sources.base import SourceError
 from data.sources.discord import DiscordConfig
+from data.sources.discord_spare import Spare
 from data.sources.pack import ChangedSinceLookError
 from tests.discord_exports import CHANNEL, chat, discord_runs, export, message, plain_conversations, sentences
 from tests.source_runs import texts
@@ -182,6 +183,21 @@ def test_slots_fetched_at_once_read_a_file_once(folder, tmp_path, monkeypatch):
     assert len(read) == 1
 
 
+def test_what_a_look_has_parsed_is_kept_while_there_is_room(folder, tmp_path, monkeypatch):
+    (folder / "a.json").write_bytes(export(chat("2024-01-05T00:00", 300, minutes=400)))
+    config = DiscordConfig(path="exports")
+    month_lines, parsed, contents = discord.month_lines, [], {}
+    monkeypatch.setattr(discord, "month_lines", lambda *given: (parsed.append(1), month_lines(*given))[1])
+    for limit in (0, 8_000, 1_000_000):
+        monkeypatch.setattr(discord_files, "spare", Spare(limit))
+        _, slots, _ = assign(None, config.look(tmp_path), config.slot_bytes, "2024")
+        parsed.clear()
+        config.fetch(slots[0].items, tmp_path, tmp_path, tmp_path)
+        contents[limit] = len(parsed), (tmp_path / "content.bin").read_bytes()
+    assert len({content for _, content in contents.values()}) == 1
+    assert {limit: count for limit, (count, _) in contents.items()} == {0: 3, 8_000: 2, 1_000_000: 0}
+
+
 def test_small_slots_hold_a_month_each(folder, tmp_path):
     (folder / "a.json").write_bytes(export(chat("2024-01-05T00:00", 300, minutes=400)))
     whole = discord_runs(tmp_path).run()
@@ -309,5 +325,6 @@ def test_an_export_that_cannot_be_opened_is_named(folder, tmp_path, monkeypatch)
     failing = set()
     config.look(tmp_path)
     failing = {"a.json", "b.json"}
+    monkeypatch.setattr(discord_files, "spare", Spare(0))
     with pytest.raises(SourceError, match=r"exports of .*2024-01 .* cannot be read any more \(Input/output error\)"):
         config.fetch(slots[0].items, tmp_path, tmp_path, tmp_path)

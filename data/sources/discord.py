@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from data.facts import Facts, Progress, no_progress
+from data.sources import discord_files
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.conversations import Conversation, ConversationBuilder, Message
 from data.sources.discord_files import Exports, latest_look, look_at
@@ -148,7 +149,7 @@ class DiscordConfig(PseudonymSettings, SourceConfig):
                     "it was seen. Put its export back; or, if it is gone for good, set mirror to true for its source. "
                     "Then run again."
                 )
-            yield from month_lines(month, found.indexes, found)
+            yield from discord_files.spare.take(item.fingerprint) or month_lines(month, found.indexes, found)
         except OSError as error:
             raise SourceError(
                 f"The exports of {item.native_id} in {found.place} cannot be read any more ({error.strerror}). Put "

@@ -16,10 +16,12 @@ from typing import Any, BinaryIO
 from data.sources.base import Problem, SourceError
 from data.sources.discord_index import FileIndex, index_file
 from data.sources.discord_merge import Month, month_lines, months_of
+from data.sources.discord_spare import Spare
 from data.sources.listing import Listing, list_files, name_of, path_of
 
 INDEX_FORMAT = 1  # of memo entries; raised when records or segments change their meaning
 _SETTLED_NS = 2_000_000_000  # a file that has been left alone for so long shows a later change in its times
+SPARE_BYTES = 64_000_000  # of records that this process keeps from its latest looks
 _PLACES = 8  # whose indexes this process keeps
 
 
@@ -45,6 +47,7 @@ class Exports:
 
 
 _latest: dict[tuple[Path, float], Exports] = {}
+spare = Spare(SPARE_BYTES)
 _keeping = threading.Lock()
 _looking_again = threading.Lock()
 
@@ -61,7 +64,7 @@ def look_at(place: Path, silence_minutes: float, memo: Any = None) -> Exports:
         if index is None:
             try:
                 with exports.open(name) as file:
-                    index = index_file(file, status.st_size, silence_minutes)
+                    index = index_file(file, status.st_size, silence_minutes, spare)
             except OSError as error:
                 exports.problems.append(Problem("unreadable", name, f"{error.strerror}"))
                 continue

@@ -15,6 +15,7 @@ from data.sources.base import Problem
 from data.sources.conversations import StartMonths, month_of
 from data.sources.discord_export import Block, Damage, ForeignFileError, blocks, read_head
 from data.sources.discord_messages import Row, milliseconds, row_of
+from data.sources.discord_spare import Spare
 
 SORTED_BYTES = 100_000_000  # a larger file must be oldest first
 
@@ -77,8 +78,12 @@ class FileIndex:
         return [Problem(what, name, why) for what, why in self.problems]
 
 
-def index_file(file: BinaryIO, size: int, silence_minutes: float) -> FileIndex:
-    """Read an export, which has `size` bytes, to its end. Memory: a few MB, or the records of one out of order."""
+def index_file(file: BinaryIO, size: int, silence_minutes: float, spare: Spare | None = None) -> FileIndex:
+    """Read an export, which has `size` bytes, to its end; `spare` gets the records of its last segments.
+
+    Memory: a few MB and what is spared, or the records of a file out of order.
+    """
+    spare = spare or Spare(0)
     try:
         head = read_head(file)
     except ForeignFileError as error:
@@ -90,7 +95,7 @@ def index_file(file: BinaryIO, size: int, silence_minutes: float) -> FileIndex:
     made = FileIndex(head.guild, head.channel, exported, head.indent.decode())
     damage = Damage()
     found = blocks(file, head.begin, None, head.indent, damage)
-    segments = _segments(_rows(found, damage), silence_minutes)
+    segments = _segments(_rows(found, damage), silence_minutes, spare)
     ordered = True
     problems: list[tuple[str, str]] = []
     if segments is None:
@@ -106,7 +111,7 @@ def index_file(file: BinaryIO, size: int, silence_minutes: float) -> FileIndex:
         else:
             damage = Damage()
             rows = _sorted_rows(file, made, damage)
-            segments = _segments([(None, rows)], silence_minutes) or []
+            segments = _segments([(None, rows)], silence_minutes, spare) or []
     problems += _damages(damage)
     if not segments and not problems:
         problems.append(("empty", "the export holds no message"))
@@ -162,7 +167,7 @@ def _rows(found: Iterable[Block], damage: Damage) -> Iterator[tuple[Block, list[
 class _Growing:
     """A segment while it grows."""
 
-    def __init__(self, month: str, row: Row, begin: int, context: bool) -> None:
+    def __init__(self, month: str, row: Row, begin: int, context: bool, spare: Spare) -> None:
         self.month = month
         self.first = row.id
         self.begin = begin
@@ -170,6 +175,8 @@ class _Growing:
         self.size = 0
         self.lines: list[bytes] = []
         self._digest = hashlib.sha256()
+        self._spare = spare
+        self._records: list[bytes] = []
 
     def flush(self) -> None:
         """Take the lines into account."""
@@ -177,15 +184,21 @@ class _Growing:
         self.lines.clear()
         self._digest.update(joined)
         self.size += len(joined)
+        if self.size <= self._spare.limit:
+            self._records.append(joined)
+        else:
+            self._records.clear()
 
     def closed(self, last: int, end: int | None) -> Segment:
         self.flush()
         sha256 = self._digest.hexdigest()
+        if self.size <= self._spare.limit:
+            self._spare.put(sha256, self._records)
         return Segment(self.month, self.first, last, self.begin, end, self.size, sha256, self.context)
 
 
 def _segments(
-    found: Iterable[tuple[Block | None, Sequence[Row | None]]], silence_minutes: float
+    found: Iterable[tuple[Block | None, Sequence[Row | None]]], silence_minutes: float, spare: Spare
 ) -> list[Segment] | None:
     """Cut records into segments; None when they are not in order. The rows of no block are those of a whole file."""
     months = StartMonths(silence_minutes)
@@ -204,7 +217,7 @@ def _segments(
                     place = block.places()[number] if block else 0
                     if growing is not None:
                         segments.append(growing.closed(last, place))
-                    growing = _Growing(month, row, place, context=bool(segments))
+                    growing = _Growing(month, row, place, bool(segments), spare)
             growing.lines.append(row.line)
             last = row.id
             if row.kept:
