@@ -108,6 +108,12 @@ def test_a_lost_ledger_gives_the_same_slots(discord, tmp_path):
     assert first.lines() == second.lines()
 
 
+def test_the_order_of_the_channels_changes_nothing(discord, tmp_path):
+    look = config(channels=(GENERAL, OTHER)).look(tmp_path)
+    assert config(channels=(OTHER, GENERAL, OTHER)).look(tmp_path).items == look.items
+    assert [item.native_id.partition("/")[0] for item in look.items] == [GENERAL] * 3 + [OTHER]
+
+
 def test_what_comes_between_look_and_fetch_waits_for_the_next_look(discord, tmp_path):
     source = config()
     look = source.look(tmp_path)
