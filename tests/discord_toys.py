@@ -4,9 +4,10 @@ import base64
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from data.sources import discord_api, discord_rest
+from data.sources import discord_api
+from data.sources.chats import rest as discord_rest
 from data.sources.discord_api import DiscordApiConfig
-from data.sources.pacing import Pacer
+from data.web.pacing import Pacer
 from tests.remote_runs import FastClock
 from tests.stand_in_discord import DiscordServer, message
 

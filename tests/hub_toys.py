@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from data.ledger import assign
 from data.sources.base import Problem, RawDocument
 from data.sources.huggingface import HuggingFaceConfig
-from data.sources.pacing import Clock, Pacer
+from data.web.pacing import Clock, Pacer
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 ID = "people/texts"
@@ -49,9 +49,9 @@ class Waits:
 def quick_waits(monkeypatch):
     """The pauses that the client makes from now on; it forgets what it knows of other tests, and has no token."""
     found = Waits()
-    monkeypatch.setattr("data.sources.hub.PACER", Pacer(found.clock))
-    monkeypatch.setattr("data.sources.hub.REQUESTS_PER_SECOND", 1e9)
-    monkeypatch.setattr("data.sources.hub_items._footers", {})
+    monkeypatch.setattr("data.sources.hub.client.PACER", Pacer(found.clock))
+    monkeypatch.setattr("data.sources.hub.client.REQUESTS_PER_SECOND", 1e9)
+    monkeypatch.setattr("data.sources.hub.items._footers", {})
     monkeypatch.delenv("HF_TOKEN", raising=False)
     return found.made
 

@@ -5,7 +5,7 @@ import threading
 
 from data.ledger import assign
 from data.sources.base import Problem, RawDocument
-from data.sources.pacing import Clock
+from data.web.pacing import Clock
 
 
 class FastClock:

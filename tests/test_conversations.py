@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sources import conversations as module
 from data.sources.base import SourceError
-from data.sources.conversations import ConversationBuilder, Message, Quoted, StartMonths, month_of, why_dropped
-from data.sources.pseudonyms import KeyedNames, NumberedNames, PseudonymSettings
+from data.sources.chats import conversations as module
+from data.sources.chats.conversations import ConversationBuilder, Message, Quoted, StartMonths, month_of, why_dropped
+from data.sources.chats.pseudonyms import KeyedNames, NumberedNames, PseudonymSettings
 
 MINUTE = 60_000
 

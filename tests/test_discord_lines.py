@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.sources.conversations import Quoted
-from data.sources.discord_channels import Memo
-from data.sources.discord_lines import last_whole_line, messages_in
-from data.sources.discord_months import first_id, line_of, month, sent_at
-from data.sources.discord_rest import message_id, pause, seconds
-from data.sources.web_errors import Answer
+from data.sources.chats.channels import Memo
+from data.sources.chats.conversations import Quoted
+from data.sources.chats.lines import last_whole_line, messages_in
+from data.sources.chats.months import first_id, line_of, month, sent_at
+from data.sources.chats.rest import message_id, pause, seconds
+from data.web.errors import Answer
 from tests.stand_in_discord import message
 
 VALUES = st.recursive(

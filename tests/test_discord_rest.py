@@ -8,8 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from data.ledger import assign
 from data.sources.base import SourceError
+from data.sources.chats.rest import BlockedError
 from data.sources.discord_api import DiscordApiConfig
-from data.sources.discord_rest import BlockedError
 from data.sources.registry import AnySource
 from flows.recipe import RecipeError, read_recipe
 from tests.discord_toys import GENERAL, OTHER, TOKEN, at, chatter, config, fast_clock, serve, two_channels

@@ -15,8 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.formats import archives, budget, spool, zips
-from data.sources import decoding
+from data.formats import archives, budget, decoding, spool, zips
 from data.sources.base import Problem, RawDocument
 from tests.format_toys import documents, found, problems, texts
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from data.formats import mojibake
 from data.formats.base import Reading, Tally
+from data.formats.charsets import canonical, declared_encodings, detect
 from data.formats.mojibake import repair
-from data.sources.charsets import canonical, declared_encodings, detect
 from tests.format_toys import SHARED, documents, found
 
 with_samples = pytest.mark.skipif(not SHARED.exists(), reason="the sample data are not here")

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.formats import base, json_lines, json_values
+from data.formats import base, decoding, json_lines, json_values
 from data.formats.base import File, Reading, Tally
 from data.formats.kinds import kind_of
 from data.formats.reading import read_file
-from data.sources import decoding
 from data.sources.base import Problem, RawDocument
 from tests.format_toys import documents, found, problems, texts
 

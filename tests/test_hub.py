@@ -10,7 +10,7 @@ from time import time
 import pytest
 
 from data.sources.base import SourceError
-from data.sources.hub import TRIES, Hub, HubFailedError, HubFile, NotOnHubError
+from data.sources.hub.client import TRIES, Hub, HubFailedError, HubFile, NotOnHubError
 from data.sources.pack import ChangedSinceLookError
 from tests.hub_toys import ID, Runs, by_id, quick_waits, text, texts
 from tests.stand_in_hub import content_id, stand_in_hub
@@ -203,7 +203,7 @@ def test_a_hub_without_parts_of_files_is_read_by_whole_files(hub, waits, tmp_pat
 
 
 def test_libraries_that_are_told_to_stay_offline_say_so(hub, tmp_path):
-    code = f"from data.sources.hub import Hub; Hub({hub.endpoint!r}, {ID!r}).commit('main')"
+    code = f"from data.sources.hub.client import Hub; Hub({hub.endpoint!r}, {ID!r}).commit('main')"
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
     )

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.sources.base import SourceError
-from data.sources.hub import Hub
-from data.sources.hub_files import Wanted, glob_regex, kind_of, matches, select
+from data.sources.hub.client import Hub
+from data.sources.hub.files import Wanted, glob_regex, kind_of, matches, select
 from tests.hub_toys import ID, quick_waits
 from tests.stand_in_hub import stand_in_hub
 

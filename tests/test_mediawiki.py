@@ -2,9 +2,9 @@
 
 import pytest
 
-from data.sources import mediawiki
-from data.sources.mediawiki import MediaWiki, QueryError, WikiError
-from data.sources.pacing import Clock, Pacer
+from data.sources.wiki import mediawiki
+from data.sources.wiki.mediawiki import MediaWiki, QueryError, WikiError
+from data.web.pacing import Clock, Pacer
 from tests.stand_in_mediawiki import Article, Wiki
 
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data.sources import rows as rows_module
-from data.sources import text_rows
 from data.sources.base import Problem, RawDocument
-from data.sources.parquet_pieces import cut, groups_of, header_of, parse_footer, spans_of
-from data.sources.row_documents import Origin, documents, joined_documents
-from data.sources.rows import Fields, Rows, Unreadable, parquet_rows
-from data.sources.text_rows import csv_rows, json_rows
+from data.sources.hub import rows as rows_module
+from data.sources.hub import text_rows
+from data.sources.hub.parquet_pieces import cut, groups_of, header_of, parse_footer, spans_of
+from data.sources.hub.row_documents import Origin, documents, joined_documents
+from data.sources.hub.rows import Fields, Rows, Unreadable, parquet_rows
+from data.sources.hub.text_rows import csv_rows, json_rows
 from tests.hub_toys import parquet, text, texts
 
 TEXT = Fields("text")
@@ -167,7 +167,7 @@ def test_what_is_no_parquet_is_named(data):
     st.none() | st.integers(1, 30),
 )
 def test_cuts_take_every_group_with_rows_once_and_in_order(groups, size, limit):
-    from data.sources.parquet_pieces import Groups
+    from data.sources.hub.parquet_pieces import Groups
 
     said = Groups((), (), tuple(rows for rows, _ in groups), tuple(bytes_ for _, bytes_ in groups), 10)
     pieces = cut(said, size, limit)

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from data.formats import decoding
 from data.ledger import assign
-from data.sources import decoding
 from data.sources.base import Item, Look, SlotItem, content_fingerprint, slot_identity
 from data.sources.folder import FolderConfig
 from data.sources.pack import DamagedPackError, EarlierPacks, PackReader, PackWriter, read_items

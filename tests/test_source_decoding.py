@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.sources import decoding
-from data.sources.decoding import CannotDecodeError, Encoding, decode, split
+from data.formats import decoding
+from data.formats.decoding import CannotDecodeError, Encoding, decode, split
 
 TEXT = "Die Mühle — 磨坊 🌾\nzweite Zeile"
 

@@ -12,8 +12,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sources import decompression
-from data.sources.decompression import COMPRESSIONS, CannotDecompressError, decompress
+from data.formats import decompression
+from data.formats.decompression import COMPRESSIONS, CannotDecompressError, decompress
 
 WRITERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
 TEXT = " ".join(random.Random(7).choices(["mill", "grain", "flour", "stone", "sail"], k=4000)).encode()

@@ -9,10 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from data.ledger import assign
-from data.sources import discord, discord_files
+from data.sources import discord
 from data.sources.base import SourceError
+from data.sources.chats import export_files as discord_files
+from data.sources.chats.spare import Spare
 from data.sources.discord import DiscordConfig
-from data.sources.discord_spare import Spare
 from data.sources.pack import ChangedSinceLookError
 from tests.discord_exports import CHANNEL, chat, discord_runs, export, message, plain_conversations, sentences
 from tests.source_runs import texts

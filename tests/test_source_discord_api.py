@@ -9,7 +9,7 @@ import pytest
 
 from data.ledger import assign
 from data.sources.base import SourceError
-from data.sources.discord_rest import BlockedError
+from data.sources.chats.rest import BlockedError
 from tests.discord_toys import DAY, GENERAL, OTHER, at, chatter, config, fast_clock, serve, two_channels
 from tests.remote_runs import Runs, problems, texts
 from tests.stand_in_discord import message, snowflake

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.sources import discord_export, discord_index
 from data.sources.base import Problem, SourceError
+from data.sources.chats import export as discord_export
+from data.sources.chats import export_index as discord_index
+from data.sources.chats.messages import milliseconds
 from data.sources.discord import DiscordConfig
-from data.sources.discord_messages import milliseconds
 from tests.discord_exports import CHANNEL, chat, discord_runs, export, message, ms, plain_conversations, sentences
 from tests.source_runs import texts
 

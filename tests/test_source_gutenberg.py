@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data.ledger import assign
-from data.sources import gutenberg, gutenberg_mirror
+from data.sources import gutenberg
 from data.sources.base import Problem, RawDocument, SourceError
+from data.sources.books import mirror as gutenberg_mirror
 from data.sources.gutenberg import GutenbergConfig
-from data.sources.pacing import Clock, Pacer
-from data.sources.web import Web
-from data.sources.web_errors import ChangedOnServerError, NotThereError
+from data.web.client import Web
+from data.web.errors import ChangedOnServerError, NotThereError
+from data.web.pacing import Clock, Pacer
 from tests.stand_in_web import Page, answer, cut, stand_in_web
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.sources.gutenberg_decoding import declared_charset, text_of
-from data.sources.gutenberg_text import parse
-from data.sources.unwrapping import unwrap
+from data.sources.books.decoding import declared_charset, text_of
+from data.sources.books.text import parse
+from data.sources.books.unwrapping import unwrap
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 real_books = pytest.mark.skipif(not SHARED.exists(), reason="the sample data are not here")

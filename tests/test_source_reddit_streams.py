@@ -12,11 +12,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.sources import decompression, reddit_lines, reddit_threads
+from data.formats import decompression
 from data.sources.base import SourceError
-from data.sources.pseudonyms import NumberedNames
-from data.sources.reddit_posts import Post
-from data.sources.reddit_threads import grouped, ordered, thread_texts
+from data.sources.chats.pseudonyms import NumberedNames
+from data.sources.dumps import lines as reddit_lines
+from data.sources.dumps import threads as reddit_threads
+from data.sources.dumps.posts import Post
+from data.sources.dumps.threads import grouped, ordered, thread_texts
 from tests.reddit_dumps import comment, dump, lines, reddit_runs, submission
 from tests.source_runs import texts
 

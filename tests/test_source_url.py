@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from data.ledger import assign
 from data.sources import addresses
 from data.sources.base import Problem, RawDocument, SourceError
-from data.sources.pacing import Clock, Pacer
 from data.sources.pack import ChangedSinceLookError
 from data.sources.url import UrlConfig
-from data.sources.web import Web
-from data.sources.web_errors import WrongContentError
+from data.web.client import Web
+from data.web.errors import WrongContentError
+from data.web.pacing import Clock, Pacer
 from flows.recipe import RecipeError, with_overrides
 from flows.recipes import load_recipe
 from tests.stand_in_web import Page, answer, cut, stand_in_web

@@ -9,11 +9,11 @@ import wikipediaapi
 from pydantic import ValidationError
 
 from data.ledger import assign
-from data.sources import mediawiki
 from data.sources.base import SourceError
-from data.sources.pacing import Pacer
 from data.sources.pack import ChangedSinceLookError
+from data.sources.wiki import mediawiki
 from data.sources.wikipedia import WikipediaConfig
+from data.web.pacing import Pacer
 from tests.remote_runs import FastClock, Runs, problems, texts
 from tests.stand_in_mediawiki import Article, Wiki
 

@@ -18,9 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sources.pacing import Clock, Pacer, back_off, retry_after
-from data.sources.web import Web
-from data.sources.web_errors import (
+from data.web.client import Web
+from data.web.errors import (
     ChangedOnServerError,
     NotThereError,
     RefusedError,
@@ -30,6 +29,7 @@ from data.sources.web_errors import (
     WrongContentError,
     shown,
 )
+from data.web.pacing import Clock, Pacer, back_off, retry_after
 from tests.stand_in_web import Page, answer, cut, hang_up, slow, stand_in_web
 
 BODY = random.Random(7).randbytes(300_000)
@@ -418,7 +418,7 @@ def test_killed_and_continued(server, web, tmp_path):
 
     server.script["/a"] = [stall]
     code = (
-        "import sys; from pathlib import Path; from data.sources.web import Web\n"
+        "import sys; from pathlib import Path; from data.web.client import Web\n"
         "Web('Tests/1.0').download(sys.argv[1], Path(sys.argv[2]))"
     )
     child = subprocess.Popen([sys.executable, "-c", code, server.url + "/a", str(tmp_path / "a")])

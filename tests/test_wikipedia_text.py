@@ -9,11 +9,11 @@ import wikipediaapi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sources import mediawiki
-from data.sources.wikipedia_languages import category_title, disambiguation_categories, sections_without_prose
-from data.sources.wikipedia_listing import Listing, list_category, list_titles, read_query
-from data.sources.wikipedia_pages import read_page
-from data.sources.wikipedia_text import article_text, section_key
+from data.sources.wiki import mediawiki
+from data.sources.wiki.languages import category_title, disambiguation_categories, sections_without_prose
+from data.sources.wiki.listing import Listing, list_category, list_titles, read_query
+from data.sources.wiki.pages import read_page
+from data.sources.wiki.text import article_text, section_key
 from tests.stand_in_mediawiki import Article, Wiki
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "wikipedia"

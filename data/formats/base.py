@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from data.formats.decoding import CannotDecodeError, Encoding
+from data.formats.decompression import CannotDecompressError
 from data.sources.base import Note, Problem, RawDocument
-from data.sources.decoding import CannotDecodeError, Encoding
-from data.sources.decompression import CannotDecompressError
 
 if TYPE_CHECKING:
     from data.formats.budget import Budget

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from data.formats.base import CannotReadError
-from data.sources.decompression import BOMB_BYTES, BOMB_RATIO
+from data.formats.decompression import BOMB_BYTES, BOMB_RATIO
 
 MAX_DEPTH = 3  # archives in each other, the outermost counted
 

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from data.formats.base import Reading
+from data.formats.charsets import canonical
 from data.sources.base import SourceConfig
-from data.sources.charsets import canonical
 
 _LIBRARIES = ("charset-normalizer", "ftfy", "trafilatura", "lxml", "pypdf", "python-docx")  # what they give may change
 

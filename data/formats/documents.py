@@ -12,9 +12,9 @@ from typing import Any
 import xxhash
 
 from data.formats.base import File, Found, Reading, Tally
+from data.formats.decoding import DOCUMENT_CHARACTERS, split
 from data.formats.mojibake import repair
 from data.sources.base import Problem, RawDocument
-from data.sources.decoding import DOCUMENT_CHARACTERS, split
 
 TEXT_FIELDS = ("text", "content", "body")
 TITLE_FIELDS = ("title",)

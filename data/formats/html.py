@@ -5,9 +5,9 @@ import re
 from typing import Any
 
 from data.formats.base import PAGE_BYTES, CannotReadError, File, Found, Reading, Tally
+from data.formats.decoding import decode
 from data.formats.documents import document, iso_date
 from data.formats.kinds import charset_of
-from data.sources.decoding import decode
 
 _DECLARED = re.compile(
     rb"""(?:<meta[^>]{0,500}?charset|<\?xml[^>]{0,200}?encoding)\s*=\s*["']?\s*([\w.:-]{2,40})""", re.IGNORECASE

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from data.formats.base import RECORD_BYTES, File, Found, Reading, Tally
+from data.formats.decoding import CannotDecodeError, decode
 from data.formats.documents import Records
 from data.sources.base import Problem
-from data.sources.decoding import CannotDecodeError, decode
 
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 

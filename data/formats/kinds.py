@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from data.sources.decompression import COMPRESSIONS
+from data.formats.decompression import COMPRESSIONS
 
 TEXT_KINDS = (".txt", ".md", ".rst", ".text")
 ARCHIVES = {".zip": "zip", ".tar": "tar"}

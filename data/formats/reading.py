@@ -10,9 +10,9 @@ from importlib import import_module
 
 from data.formats.base import UNREADABLE, File, Found, Reading, Tally
 from data.formats.budget import Budget
+from data.formats.decompression import decompress
 from data.formats.kinds import ARCHIVES, Kind, kind_of
 from data.sources.base import Problem
-from data.sources.decompression import decompress
 from data.sources.pack import PackedItem, PackReader
 
 Reader = Callable[[File, Reading, Tally], Found]

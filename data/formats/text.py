@@ -1,12 +1,12 @@
-"""Plain text: one document per file, or several between delimiter lines. Encodings are data/sources/decoding.py's."""
+"""Plain text: one document per file, or several between delimiter lines. Encodings are data/formats/decoding.py's."""
 
 from collections.abc import Iterator
 
 from data.formats.base import File, Found, Reading, Tally
+from data.formats.decoding import decode, split
 from data.formats.documents import mended
 from data.formats.kinds import charset_of
 from data.sources.base import RawDocument
-from data.sources.decoding import decode, split
 
 
 def read_text(file: File, reading: Reading, tally: Tally) -> Found:

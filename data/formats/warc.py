@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from data.formats.base import PAGE_BYTES, UNREADABLE, CannotReadError, File, Found, Reading, Tally
+from data.formats.decompression import decompress
 from data.formats.kinds import kind_of
 from data.formats.reading import read_file
 from data.sources.base import Problem
-from data.sources.decompression import decompress
 
 _LINE_BYTES = 65_536  # of a header
 _HEADERS = 500  # of a record

@@ -18,8 +18,8 @@ from data.files import sync_file
 from data.sources.base import SlotItem, SourceError
 from data.sources.pack import CHUNK, ChangedSinceLookError
 from data.sources.remote_items import bring_from_web, marks
-from data.sources.web import Remote, Web
-from data.sources.web_errors import NotThereError, shown
+from data.web.client import Remote, Web
+from data.web.errors import NotThereError, shown
 
 SCHEMES = ("http", "https", "file", "s3")
 _SECRET = re.compile(

@@ -1,9 +1,9 @@
 """Discord channels from DiscordChatExporter JSON files: one document per conversation.
 
 An item is a month of a channel, by the start of its conversations; several exports of a channel, split parts among
-them, make one (see data/sources/discord_merge.py). So exporting the same channel every day, longer each time, into the
+them, make one (see data/sources/chats/merge.py). So exporting the same channel every day, longer each time, into the
 same file or into another, changes the last month's item only. What is fetched are records without names (see
-discord_messages.py); authors get theirs when a slot is read. The listing is complete: a message that is in no file any
+chats/messages.py); authors get theirs when a slot is read. The listing is complete: a message that is in no file any
 more goes, one that a newer export lacks and an older one has stays.
 """
 
@@ -18,14 +18,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from data.facts import Facts, Progress, no_progress
-from data.sources import discord_files
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
-from data.sources.conversations import Conversation, ConversationBuilder, Message
-from data.sources.discord_files import Exports, latest_look, look_at
-from data.sources.discord_merge import month_lines
-from data.sources.discord_messages import read_records
+from data.sources.chats import export_files as discord_files
+from data.sources.chats.conversations import Conversation, ConversationBuilder, Message
+from data.sources.chats.export_files import Exports, latest_look, look_at
+from data.sources.chats.merge import month_lines
+from data.sources.chats.messages import read_records
+from data.sources.chats.pseudonyms import PseudonymSettings
 from data.sources.pack import EarlierPacks, PackedItem, PackReader, PackWriter, read_items
-from data.sources.pseudonyms import PseudonymSettings
 
 _MAX_NAMED = 20  # problems named in one error
 

@@ -4,7 +4,7 @@ An item is a month of a channel, its fingerprint the id of the month's newest me
 asks only for what is newer than the last one saw, and a fetch goes on behind the last message that it has: nothing is
 ever asked for twice. The price, on purpose: messages that are edited or deleted after they were fetched stay as they
 were, and a conversation is cut where a month (UTC) ends. What lies in a slot are the messages as Discord sent them;
-they become conversations by the same rules as exports do (see data/sources/conversations.py).
+they become conversations by the same rules as exports do (see data/sources/chats/conversations.py).
 """
 
 import re
@@ -20,10 +20,11 @@ from pydantic import Field, field_validator, model_validator
 
 from data.facts import Facts, Progress, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
-from data.sources.conversations import Conversation, ConversationBuilder
-from data.sources.discord_channels import Memo, bring, items_of
-from data.sources.discord_lines import Lines, messages_in
-from data.sources.discord_rest import (
+from data.sources.chats.channels import Memo, bring, items_of
+from data.sources.chats.conversations import Conversation, ConversationBuilder
+from data.sources.chats.lines import Lines, messages_in
+from data.sources.chats.pseudonyms import PseudonymSettings
+from data.sources.chats.rest import (
     GLOBAL_REQUESTS_PER_SECOND,
     ChannelError,
     Discord,
@@ -31,10 +32,9 @@ from data.sources.discord_rest import (
     looks_like_a_token,
     pause,
 )
-from data.sources.pacing import PACER
 from data.sources.pack import PackedItem, PackReader, PackWriter, read_items
-from data.sources.pseudonyms import PseudonymSettings
-from data.sources.web import Web
+from data.web.client import Web
+from data.web.pacing import PACER
 
 _PERMISSION = (
     "discord-api is off until `i_have_permission` is true. Discord's developer policy (July 2024) forbids training "

@@ -18,10 +18,10 @@ from pydantic import Field, field_validator
 from data.facts import Facts, Progress, no_progress
 from data.formats.base import Tally
 from data.formats.config import FilesConfig
+from data.formats.decompression import COMPRESSIONS
 from data.formats.kinds import READERS, Kind, is_wanted, kind_of
 from data.formats.reading import packed_file, read_file
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceError, no_note
-from data.sources.decompression import COMPRESSIONS
 from data.sources.listing import list_files, name_of, path_of
 from data.sources.pack import CHUNK, EarlierPacks, PackReader, PackWriter, read_items
 from data.sources.ranges import Memo, Range, Way, cut_file

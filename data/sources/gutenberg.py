@@ -1,7 +1,7 @@
 """Books of Project Gutenberg: by number from a mirror, or a folder of its files as they came. One document per book.
 
-What surrounds a book is taken off by data/sources/gutenberg_text.py, and its lines are joined to paragraphs by
-unwrapping.py; where books lie on a mirror is known to gutenberg_mirror.py.
+What surrounds a book is taken off by data/sources/books/text.py, and its lines are joined to paragraphs by
+unwrapping.py; where books lie on a mirror is known to mirror.py.
 """
 
 import os
@@ -16,19 +16,19 @@ from pydantic import Field, field_validator, model_validator
 
 from data.facts import Facts, Progress, no_progress
 from data.formats.base import Tally
-from data.sources import gutenberg_mirror
+from data.formats.decoding import CannotDecodeError, split
+from data.formats.decompression import COMPRESSIONS, CannotDecompressError, decompress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
-from data.sources.decoding import CannotDecodeError, split
-from data.sources.decompression import COMPRESSIONS, CannotDecompressError, decompress
+from data.sources.books import mirror as gutenberg_mirror
+from data.sources.books.decoding import text_of
+from data.sources.books.text import Book, parse
+from data.sources.books.unwrapping import unwrap
 from data.sources.folder import FolderConfig
-from data.sources.gutenberg_decoding import text_of
-from data.sources.gutenberg_text import Book, parse
 from data.sources.listing import list_files, path_of
 from data.sources.pack import PackedItem, PackReader, read_items
 from data.sources.ranges import Memo, cut_file
 from data.sources.remote_items import bring_from_web, fetch_items
-from data.sources.unwrapping import unwrap
-from data.sources.web import Web
+from data.web.client import Web
 
 _WANTED = (".txt", *(f".txt{compression}" for compression in COMPRESSIONS))
 _MAX_NAMED = 20

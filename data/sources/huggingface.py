@@ -1,6 +1,6 @@
 """A dataset on the Hugging Face hub: Parquet, JSON lines or CSV, by id, config, revision, split and columns.
 
-This module ties together what data/sources/hub_files.py chooses, hub_items.py cuts, hub_fetch.py brings, rows.py and
+This module ties together what data/sources/hub/files.py chooses, items.py cuts, fetching.py brings, rows.py and
 row_documents.py read; hub.py talks to the hub. A look asks for the commit first: as long as it is the one of the look
 before, nothing else is asked for. Items carry the commit that last touched their file, and are served from it.
 """
@@ -17,17 +17,17 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from data.facts import Facts, Progress, no_progress
+from data.formats.decompression import decompress
 from data.sources.base import Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
-from data.sources.decompression import decompress
-from data.sources.hub import CONVERTED, PUBLIC_HUB, Hub, HubFile, NotOnHubError
-from data.sources.hub_fetch import fetch_items
-from data.sources.hub_files import Selection, Wanted, kind_of, select
-from data.sources.hub_items import PART, Footers, Plan, Route, list_items
+from data.sources.hub.client import CONVERTED, PUBLIC_HUB, Hub, HubFile, NotOnHubError
+from data.sources.hub.fetching import fetch_items
+from data.sources.hub.files import Selection, Wanted, kind_of, select
+from data.sources.hub.items import PART, Footers, Plan, Route, list_items
+from data.sources.hub.row_documents import Origin, documents, joined_documents
+from data.sources.hub.rows import Fields, Rows, Unreadable, parquet_rows
+from data.sources.hub.text_rows import csv_rows, json_rows
 from data.sources.pack import CONTENT_FILE, DamagedPackError, PackedItem, PackReader, PackWriter, read_items
-from data.sources.row_documents import Origin, documents, joined_documents
-from data.sources.rows import Fields, Rows, Unreadable, parquet_rows
 from data.sources.secrets import secret
-from data.sources.text_rows import csv_rows, json_rows
 
 _MAX_NAMED = 20
 _TAKEN = "its texts were taken from self-published books, most of them under copyright; using them is at your own risk"

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from data.formats.decompression import COMPRESSIONS
 from data.sources.base import Problem
-from data.sources.decompression import COMPRESSIONS
 
 _MAX_KINDS = 10  # endings named when files are ignored
 

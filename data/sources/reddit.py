@@ -18,13 +18,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, field_validator
 
 from data.facts import Facts, Progress, no_progress
+from data.formats.decompression import COMPRESSIONS
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
-from data.sources.decompression import COMPRESSIONS
+from data.sources.chats.pseudonyms import PseudonymSettings
+from data.sources.dumps.reading import Reading
 from data.sources.listing import Listing, list_files, name_of, path_of
 from data.sources.pack import CHUNK, ChangedSinceLookError, EarlierPacks, PackReader, PackWriter, read_items
-from data.sources.pseudonyms import PseudonymSettings
 from data.sources.ranges import Memo, Range, cut_file
-from data.sources.reddit_reading import Reading
 
 _LINES = (".ndjson", ".jsonl", ".json")
 _WANTED = (*_LINES, *COMPRESSIONS)

@@ -12,7 +12,7 @@ from pathlib import Path
 from data.facts import Facts, Progress, no_progress
 from data.sources.base import SlotItem
 from data.sources.pack import CHUNK, EarlierPacks, PackWriter
-from data.sources.web import Remote, Web
+from data.web.client import Remote, Web
 
 _ETAG, _DATE, _SHA256, _SIZE = "etag:", "date:", "sha256:", "size:"
 

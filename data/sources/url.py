@@ -1,6 +1,6 @@
 """Files at addresses: on web servers, on this machine, in object storage; whatever data/formats reads, each one item.
 
-How they are asked for and brought here is known to addresses.py and web.py.
+How they are asked for and brought here is known to addresses.py and data/web.
 """
 
 import re
@@ -23,8 +23,8 @@ from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, 
 from data.sources.pack import PackReader, read_items
 from data.sources.remote_items import fetch_items, fingerprint, is_sure
 from data.sources.secrets import secret
-from data.sources.web import Remote, Web
-from data.sources.web_errors import NotThereError
+from data.web.client import Remote, Web
+from data.web.errors import NotThereError
 
 _MAX_NAMED = 20
 _PACKED = {"gzip": ".gz", "x-gzip": ".gz", "zstd": ".zst"}  # by Content-Encoding

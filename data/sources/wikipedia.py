@@ -1,8 +1,8 @@
 """Articles of Wikipedia, or of another MediaWiki, by title and by category.
 
 A look costs one request for 50 titles or 500 members of a category; an article is fetched again only when it has a new
-revision. What is asked of the wiki, and how politely, is settled in data/sources/mediawiki.py, which pages are wanted
-in wikipedia_listing.py, what is prose in wikipedia_text.py.
+revision. What is asked of the wiki, and how politely, is settled in data/sources/wiki/mediawiki.py, which pages are
+wanted in listing.py there, what is prose in text.py.
 """
 
 import re
@@ -18,12 +18,12 @@ from pydantic import Field, field_validator
 from data.facts import Facts, Progress, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.pack import EarlierPacks, PackReader, PackWriter, read_items
-from data.sources.wikipedia_languages import category_title, disambiguation_categories, sections_without_prose
-from data.sources.wikipedia_pages import read_page
-from data.sources.wikipedia_text import article_text, section_key
+from data.sources.wiki.languages import category_title, disambiguation_categories, sections_without_prose
+from data.sources.wiki.pages import read_page
+from data.sources.wiki.text import article_text, section_key
 
 if TYPE_CHECKING:
-    from data.sources.mediawiki import MediaWiki
+    from data.sources.wiki.mediawiki import MediaWiki
 
 _CONTACT = re.compile(r"\S@\S+\.\S|https?://\S+\.\S")
 _NO_CONTACT = re.compile(r"@example\.|//(?:www\.)?example\.")
@@ -127,7 +127,7 @@ class WikipediaConfig(SourceConfig):
 
     def look(self, root: Path, memo: Any = None) -> Look:
         """Every page that the titles and categories lead to now, with its newest revision."""
-        from data.sources.wikipedia_listing import Listing, list_category, list_titles
+        from data.sources.wiki.listing import Listing, list_category, list_titles
 
         titles = [*self.titles, *self._titles_of_file(root)]
         if not titles and not self.categories:
@@ -164,7 +164,7 @@ class WikipediaConfig(SourceConfig):
         came; the next look finds that one and fetches nothing. One that has been deleted, or that the wiki cannot give,
         lies there as a note of that.
         """
-        from data.sources.wikipedia_fetching import fetch_page
+        from data.sources.wiki.fetching import fetch_page
 
         kept = EarlierPacks(earlier)
         marks = disambiguation_categories(self.language)
@@ -229,7 +229,7 @@ class WikipediaConfig(SourceConfig):
     def _wiki(self) -> "MediaWiki":
         if not self.user_agent:
             raise SourceError(_NEEDS_AGENT)
-        from data.sources.mediawiki import MediaWiki
+        from data.sources.wiki.mediawiki import MediaWiki
 
         return MediaWiki(self.language, self.endpoint, self.user_agent, self.requests_per_second)
 

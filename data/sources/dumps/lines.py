@@ -1,0 +1,198 @@
+"""The lines of a Reddit dump as posts: decompressed as a stream, judged line by line, what is wrong counted and named.
+
+The monthly .zst dumps ask for a window of 2 GiB, which the decompressor takes from memory as far as a file fills it. A
+stream that grows over `decompression.BOMB_BYTES` and over `BOMB_RATIO` times what has been read of it is given up. Of a
+line of some fifty keys only those of `Line` are parsed.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import zstandard
+
+from data.formats import decompression
+from data.formats.decompression import COMPRESSIONS, CannotDecompressError, decompress
+from data.sources.base import Problem
+
+WINDOW_BYTES = 1 << 31
+LINE_BYTES = 1 << 24  # a longer line is given up
+_PIECE = 4096  # compressed bytes taken at a time, so that what they grow to stays small in memory
+_BATCH = 1 << 20  # decompressed bytes handed out at a time, at least
+_NAMED = 5  # lines named in one problem
+
+
+class Line(msgspec.Struct, gc=False):
+    """A comment or a submission as a dump has it, as far as it is used."""
+
+    id: str
+    author: str | None = None
+    body: str | None = None
+    title: str | None = None
+    selftext: str | None = None
+    subreddit: str | None = None
+    link_id: str | None = None
+    parent_id: str | None = None
+    created_utc: int | float | str | None = None
+    score: int | float | None = None  # a fraction is taken for unknown
+
+
+_decode = msgspec.json.Decoder(Line).decode
+
+
+@dataclass
+class Places:
+    """How many lines, and the numbers of the first few, from 1."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, number: int) -> None:
+        self.count += 1
+        if len(self.first) < _NAMED:
+            self.first.append(number)
+
+    def __str__(self) -> str:
+        more = "..." if self.count > len(self.first) else ""
+        lines = "line" if self.count == 1 else "lines"
+        return f"{self.count} {lines} ({', '.join(map(str, self.first))}{more})"
+
+
+@dataclass
+class Wrong:
+    """What was wrong with the lines of one file."""
+
+    blank: Places = field(default_factory=Places)
+    broken: Places = field(default_factory=Places)
+    foreign: Places = field(default_factory=Places)
+    stopped: CannotDecompressError | None = None
+
+    def problems(self, name: str) -> Iterator[Problem]:
+        """The problems of the file called `name`; the rest of it was read."""
+        if self.blank.count:
+            yield Problem("blank", name, f"{self.blank} without text")
+        if self.broken.count:
+            yield Problem("broken", name, f"{self.broken} cut or damaged")
+        if self.foreign.count:
+            yield Problem("foreign", name, f"{self.foreign} neither comment nor submission")
+        if self.stopped:
+            yield Problem(self.stopped.what, name, f"{self.stopped.why}; what comes before is used")
+
+
+def lines_of(
+    chunks: Iterable[bytes], compression: str | None, subreddits: Sequence[str], wrong: Wrong
+) -> Iterator[Line]:
+    """The posts of one file, in order.
+
+    compression  one of `decompression.COMPRESSIONS`, or None
+    subreddits   names, in lower case, of those that are wanted; none: all
+    wrong        gets what cannot be used
+    """
+    spelt = b"|".join(re.escape(name).encode() for name in subreddits)
+    is_wanted = re.compile(rb'"subreddit"\s*:\s*"(?:' + spelt + rb')"', re.IGNORECASE).search if subreddits else None
+    names = frozenset(subreddits)
+    number = 0
+    for batch in _batches(chunks, compression, wrong):
+        for data in batch:
+            number += 1
+            if is_wanted and not is_wanted(data) and data.endswith(b"}"):
+                continue
+            try:
+                line = _decode(data)
+            except (msgspec.MsgspecError, RecursionError, UnicodeError):
+                if not data.strip(b" \t\r\0"):
+                    wrong.blank.add(number)
+                    continue
+                mended = _mended(data)
+                if mended is None:
+                    wrong.broken.add(number)
+                    continue
+                line = mended
+            if names and (line.subreddit or "").lower() not in names:
+                continue
+            if (line.body is None or line.link_id is None) and line.title is None:
+                wrong.foreign.add(number)
+                continue
+            yield line
+
+
+def _mended(data: bytes) -> Line | None:
+    """A line that holds half characters (lone surrogates), with question marks instead; None if it is no post."""
+    try:
+        return _decode(json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return None
+
+
+def _batches(chunks: Iterable[bytes], compression: str | None, wrong: Wrong) -> Iterator[list[bytes]]:
+    """Lines without their ends, many at a time; one that is too long comes as one that cannot be parsed."""
+    held: list[bytes] = []
+    size = 0
+    is_skipping = False
+    try:
+        for chunk in _plain(chunks, compression):
+            begin, end, rest = chunk.rpartition(b"\n")
+            if end:
+                lines = b"".join([*held, begin]).split(b"\n")
+                if is_skipping:
+                    lines[0], is_skipping = b"{", False
+                yield lines
+                held, size = [], 0
+            held.append(rest)
+            size += len(rest)
+            if size > LINE_BYTES:
+                held, size, is_skipping = [], 0, True
+    except CannotDecompressError as error:
+        wrong.stopped = error
+    last = b"".join(held)
+    if last or is_skipping:
+        yield [b"{" if is_skipping else last]
+
+
+def _plain(chunks: Iterable[bytes], compression: str | None) -> Iterable[bytes]:
+    if compression is None:
+        return chunks
+    return _zstandard(chunks) if compression == ".zst" else decompress(chunks, compression)
+
+
+def _zstandard(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The decompressed bytes of frames one after the other. Raises CannotDecompressError after what could be read."""
+    frame = None
+    seen = grown = waiting = 0
+    batch: list[bytes] = []
+    try:
+        for chunk in chunks:
+            for start in range(0, len(chunk), _PIECE):
+                rest = chunk[start : start + _PIECE]
+                seen += len(rest)
+                while rest:
+                    frame = frame or zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).decompressobj()
+                    text = frame.decompress(rest)
+                    grown += len(text)
+                    waiting += len(text)
+                    batch.append(text)
+                    rest = frame.unused_data if frame.eof else b""
+                    if frame.eof:
+                        frame = None
+                if grown > max(decompression.BOMB_BYTES, decompression.BOMB_RATIO * seen):
+                    raise CannotDecompressError(
+                        "decompression_bomb",
+                        f"{seen} bytes have grown to {grown}; {decompression.BOMB_BYTES} bytes or "
+                        f"{decompression.BOMB_RATIO} times are allowed",
+                    )
+                if waiting >= _BATCH:
+                    yield b"".join(batch)
+                    batch, waiting = [], 0
+    except (zstandard.ZstdError, MemoryError) as error:
+        yield b"".join(batch)
+        raise CannotDecompressError("damaged", f"the .zst data are damaged after {seen} bytes: {error}") from error
+    yield b"".join(batch)
+    if frame is not None or not seen:
+        raise CannotDecompressError("cut", f"the .zst data end early, after {seen} bytes")
+
+
+def compression_of(name: str) -> str | None:
+    """The compression that a file's name tells."""
+    return next((ending for ending in COMPRESSIONS if name.lower().endswith(ending)), None)

@@ -1,0 +1,185 @@
+"""Posts brought together by thread, in bounded memory, and threads as text.
+
+Posts of one thread lie anywhere in a dump's two files. As long as they are few they are held; beyond `HELD_BYTES` they
+go into files by a hash of the thread's id, which are then taken one by one, and divided again if they are too large. A
+single thread is always held as a whole. Knows nothing of dumps.
+"""
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import xxhash
+
+from data.sources.base import SourceError
+from data.sources.chats.pseudonyms import Names
+from data.sources.dumps.posts import Post, without_users
+
+HELD_BYTES = 100_000_000  # of posts in memory
+DOCUMENT_CHARACTERS = 1_000_000  # a longer thread is cut between comments
+_FILES = 64
+_DEEPEST = 4  # times that files are divided again; what is still too large then is one thread
+_POST_BYTES = 500  # a post without its text
+_BUFFER = 1 << 17
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(list[Post])
+
+
+def grouped(posts: Iterable[Post], by_thread: bool = True, level: int = 0) -> Iterator[list[Post]]:
+    """Posts with the same thread, or else the same post again, together; each group in the order of `posts`.
+
+    Raises SourceError when there is no room for the files.
+    """
+    held: dict[str, list[Post]] = {}
+    size = 0
+    rest = iter(posts)
+    for post in rest:
+        key = post.link if by_thread else f"s{post.id}" if post.is_submission else post.id
+        group = held.get(key)
+        if group is None:
+            held[key] = [post]
+        else:
+            group.append(post)
+        size += sys.getsizeof(post.text) + _POST_BYTES
+        if size > HELD_BYTES and level < _DEEPEST:
+            break
+    else:
+        for key in list(held):
+            yield held.pop(key)
+        return
+    with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
+        files = _Files(Path(folder), by_thread, level)
+        for earlier in held.values():
+            for post in earlier:
+                files.add(post)
+        held.clear()
+        for post in rest:
+            files.add(post)
+        for path in files.close():
+            yield from grouped(_read(path), by_thread, level + 1)
+            path.unlink()
+
+
+class _Files:
+    """Posts in files by a hash of their thread."""
+
+    def __init__(self, folder: Path, by_thread: bool, level: int) -> None:
+        self._paths = [folder / f"{number:02d}.jsonl" for number in range(_FILES)]
+        self._files: list[BinaryIO] = [path.open("wb", buffering=_BUFFER) for path in self._paths]
+        self._by_thread = by_thread
+        self._level = level
+
+    def add(self, post: Post) -> None:
+        key = post.link if self._by_thread else post.id
+        place = xxhash.xxh32_intdigest(key.encode(), self._level) % _FILES
+        try:
+            self._files[place].write(_encode(post) + b"\n")
+        except OSError as error:
+            raise _no_room(self._paths[place], error) from error
+
+    def close(self) -> list[Path]:
+        """The files, to be read."""
+        for path, file in zip(self._paths, self._files, strict=True):
+            try:
+                file.close()
+            except OSError as error:
+                raise _no_room(path, error) from error
+        return self._paths
+
+
+def _no_room(path: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"Threads are put together in {path.parent}, which cannot be written ({error.strerror}). A month needs about a "
+        "fifth of its decompressed size there; name a roomier folder in the environment variable TMPDIR."
+    )
+
+
+def _read(path: Path) -> Iterator[Post]:
+    with path.open("rb") as file:
+        while lines := file.readlines(1 << 20):
+            yield from _decoder.decode(b"[" + b",".join(lines) + b"]")
+
+
+def without_repeats(group: list[Post], repeated: list[str]) -> list[Post]:
+    """A group with each post once, the first one; the names of the others go to `repeated`."""
+    if len(group) == 1:
+        return group
+    kept: dict[tuple[bool, str], Post] = {}
+    for post in group:
+        if kept.setdefault((post.is_submission, post.id), post) is not post:
+            repeated.append(f"{'t3' if post.is_submission else 't1'}_{post.id}")
+    return list(kept.values())
+
+
+def ordered(posts: Iterable[Post], maximum_depth: int, dropped: Counter[str]) -> list[tuple[Post, Post | None]]:
+    """The comments of a thread as they are read: each after the one that it answers, answers by time.
+
+    A comment that answers one that is dropped stands where that would have stood; one whose parent is not there, or
+    answers itself in a circle, stands at the top. Returns (comment, the comment that it answers, if that is there).
+    Comments more than `maximum_depth` answers deep go to `dropped` as too_deep.
+    """
+    comments = {post.id: post for post in sorted(posts, key=lambda post: (post.created, len(post.id), post.id))}
+    answers: dict[str, list[Post]] = {}
+    for post in comments.values():
+        if post.parent in comments and post.parent != post.id:
+            answers.setdefault(post.parent, []).append(post)
+    tops = [post for post in comments.values() if post.parent not in comments or post.parent == post.id]
+    found: list[tuple[Post, Post | None]] = []
+    seen: set[str] = set()
+    for top in [*tops, *comments.values()]:  # all are below a top one, circles aside
+        waiting: list[tuple[Post, Post | None, int]] = [(top, None, 1)]
+        while waiting:
+            post, parent, depth = waiting.pop()
+            if post.id in seen:
+                continue
+            seen.add(post.id)
+            if not post.dropped and depth <= maximum_depth:
+                found.append((post, parent))
+            elif not post.dropped:
+                dropped["too_deep"] += 1
+            is_there = not post.dropped
+            below = answers.get(post.id, ())
+            waiting += [(one, post if is_there else parent, depth + is_there) for one in reversed(below)]
+    return found
+
+
+def thread_texts(
+    submission: Post | None, comments: list[tuple[Post, Post | None]], called: Mapping[str, str], names: Names
+) -> Iterator[str]:
+    """A thread as text, in parts of at most `DOCUMENT_CHARACTERS` or one post: title, submission, comments.
+
+    called  the names of those who wrote them, by author
+    names   for the people whom they mention
+    """
+    part: list[str] = []
+    size = 0
+    for paragraph in _paragraphs(submission, comments, called, names):
+        if part and size + len(paragraph) > DOCUMENT_CHARACTERS:
+            yield "\n\n".join(part)
+            part, size = [], 0
+        part.append(paragraph)
+        size += len(paragraph) + 2
+    if part:
+        yield "\n\n".join(part)
+
+
+def _paragraphs(
+    submission: Post | None, comments: list[tuple[Post, Post | None]], called: Mapping[str, str], names: Names
+) -> Iterator[str]:
+    if submission is not None:
+        title, _, text = without_users(submission.text, names).partition("\n\n")
+        yield title.strip()
+        if text.strip():
+            yield _said(called[submission.author], text.strip("\r\n").rstrip())
+    for post, parent in comments:
+        who = called[post.author] if parent is None else f"{called[post.author]} (to {called[parent.author]})"
+        yield _said(who, without_users(post.text, names) if "u/" in post.text else post.text)
+
+
+def _said(who: str, text: str) -> str:
+    """Indented text, which is code, keeps its lines."""
+    return f"{who}:\n{text}" if text[:1].isspace() else f"{who}: {text}"
