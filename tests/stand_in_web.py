@@ -98,25 +98,33 @@ class Handler(BaseHTTPRequestHandler):
     stand_in: StandIn
     cut_after: int | None = None
 
+    def leave(self) -> None:
+        """Count this request no more among those that are worked on at once."""
+        with self.stand_in.lock:
+            self.stand_in.at_once -= self.inside
+            self.inside = False
+
     def do_GET(self) -> None:
         state = self.stand_in
         headers = {name.lower(): value for name, value in self.headers.items()}
         with state.lock:
             state.asked.append(Request(self.command, self.path, headers, time.monotonic()))
             state.at_once += 1
+            self.inside = True
             state.most_at_once = max(state.most_at_once, state.at_once)
             script = state.script[self.path]
             mishap = script.pop(0) if script else None
         try:
             self.cut_after = None
             page = state.pages.get(self.path)
-            if mishap is None or not mishap(self, page):
+            answered = mishap is not None and mishap(self, page)
+            self.leave()  # whoever has the answer may ask again before this thread goes on
+            if not answered:
                 self.serve(page)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:
-            with state.lock:
-                state.at_once -= 1
+            self.leave()
 
     do_HEAD = do_GET  # noqa: N815
 

@@ -145,6 +145,7 @@ def test_a_deployment_runs_and_a_rerun_is_cached(up):
     assert tasks["tokens: 1 of 1 reused"] == "Cached", "the same bytes came out, so nothing below was built"
 
 
+@pytest.mark.long
 def test_the_flows_corpus_and_training_meet_at_the_newest_corpus(up):
     assert up.run("corpus/python-docs", until="tokens").returncode == 0
     alone = up.run("training/python-docs", overrides={"training.steps": 21}, until="model")

@@ -45,8 +45,8 @@ def timed(arguments: list[str], environment: dict[str, str]) -> tuple[float, str
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     first, overhead, share, cached, own = [], [], [], [], []
-    command = ["-m", "flows", "run", "python-docs", "--json"]
     for number in range(runs):
+        command = ["-m", "flows", "run", "python-docs", "--json", "--set", f"training.seed={number + 1}"]
         with tempfile.TemporaryDirectory() as folder:
             environment = {**os.environ, "TEXTMILL_STORE": folder}
             seconds, printed = timed(command, environment)
@@ -66,7 +66,9 @@ def main() -> None:
         cached.append(again)
         own.append(again - empty)
         print(
-            f"run {number + 1} of {runs}: {seconds:.0f} s, cached {again:.1f} s, empty flow {empty:.1f} s", flush=True
+            f"run {number + 1} of {runs}: {seconds:.0f} s, cached {again:.1f} s, empty flow {empty:.1f} s, "
+            f"{summary['metrics']['val_bpb']:.4f} bits per byte",
+            flush=True,
         )
     print_table(
         "Orchestration of python-docs",
