@@ -56,14 +56,18 @@ def clean_slot(
     signatures = bytearray()
     documents_in = characters_in = characters_dropped = characters_out = bytes_out = 0
     problems: list[str] = []
+    unread = 0
     batch = _Batch()
     with ShardWriter(out / DOCUMENTS_FILE, DOCUMENTS) as writer:
         for document in documents:
-            documents_in += 1
             if isinstance(document, Problem):
-                drops.add(document.what, document.where, None, 0, document.why)
-                problems.append(str(document))
+                documents_in += document.count
+                drops.add(document.what, document.where, None, 0, document.why, document.count)
+                if len(problems) < MAX_EXAMPLES:
+                    problems.append(str(document))
+                unread += document.count
                 continue
+            documents_in += 1
             characters_in += len(document.text)
             its_licence = document.licence or licence
             if config.licence_policy == "redistributable" and not is_redistributable(its_licence):
@@ -97,8 +101,10 @@ def clean_slot(
         "characters_out": characters_out,
         "bytes_out": bytes_out,
     }
+    if unread > len(problems):
+        problems.append(f"In all, {unread:,} things could not be read.")
     dropped = {f"dropped_{reason}": count for reason, count in sorted(drops.counts.items())}
-    return Facts(counts={**counts, **dropped}, licences=sorted(licences), notes=_shortened(problems))
+    return Facts(counts={**counts, **dropped}, licences=sorted(licences), notes=problems)
 
 
 def sign(content: bytes) -> bytes:
@@ -110,11 +116,6 @@ def sign(content: bytes) -> bytes:
     return xxhash.xxh3_128_digest(content.translate(None, _WHITE_SPACE))
 
 
-def _shortened(notes: list[str]) -> list[str]:
-    more = len(notes) - MAX_EXAMPLES
-    return notes if more <= 0 else [*notes[:MAX_EXAMPLES], f"{more} more documents could not be read."]
-
-
 class DropLog:
     """Drops by reason: how many, and the first few of each."""
 
@@ -122,9 +123,9 @@ class DropLog:
         self.counts: dict[str, int] = {}
         self.examples: dict[str, list[dict[str, Any]]] = {}
 
-    def add(self, reason: str, native_id: str, position: Any, characters: int, shown: str) -> None:
-        """Count one drop: `position` in raw, length after normalising, and a text whose beginning is shown."""
-        self.counts[reason] = self.counts.get(reason, 0) + 1
+    def add(self, reason: str, native_id: str, position: Any, characters: int, shown: str, count: int = 1) -> None:
+        """Count a drop: `position` in raw, length after normalising, and a text whose beginning is shown."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
         examples = self.examples.setdefault(reason, [])
         if len(examples) < MAX_EXAMPLES:
             excerpt = shown[:EXCERPT_CHARACTERS]

@@ -8,7 +8,17 @@ import re
 
 # SPDX identifiers (spdx.org/licenses), lower case and without version; words in use for text that nobody owns
 _OPEN = {
-    *("cc0", "cc-pddc", "pddl", "public-domain", "public domain", "us-government-public-domain", "unlicense", "0bsd"),
+    *(
+        "cc0",
+        "cc-pddc",
+        "pddl",
+        "public-domain",
+        "public domain",
+        "us-government-public-domain",
+        "licenseref-publicdomain-usa",
+        "unlicense",
+        "0bsd",
+    ),
     *("cc-by", "cc-by-sa", "odc-by", "odbl", "gfdl", "fal", "ogl-uk", "etalab", "cdla-permissive", "cdla-sharing"),
     *("mit", "mit-0", "apache", "bsd-2-clause", "bsd-3-clause", "isc", "zlib", "bsl", "psf", "python", "mpl", "epl"),
     *("gpl", "lgpl", "agpl", "artistic", "wtfpl", "ofl", "eupl", "unicode-dfs", "unicode"),

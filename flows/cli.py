@@ -42,7 +42,7 @@ app.command("ui")(ui.ui)
 @app.command()
 def run(
     name: Annotated[str, typer.Argument(help="Recipe of prefect.yaml; `textmill recipes` lists them.")],
-    path: Annotated[str | None, typer.Option(help="Folder of your texts, for the recipe `folder`.")] = None,
+    path: Annotated[str | None, typer.Option(help="Folder of your texts: for folder, discord, reddit.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=JSON", help="Replace a setting, e.g. training.steps=200. Repeatable."),
@@ -89,9 +89,9 @@ def recipes() -> None:
 def _recipe(name: str, path: str | None, overrides: list[tuple[str, Any]]) -> Recipe:
     recipe = load_recipe(name)
     if path is not None:
-        folders = [key for key, source in recipe.sources.items() if source.kind == "folder"]
+        folders = [key for key, source in recipe.sources.items() if getattr(source, "path", None)]
         if len(folders) != 1:
-            raise RecipeError(f"--path is for recipes with one folder source; {name} has {len(folders)}: use --set.")
+            raise RecipeError(f"--path is for recipes with one source that has a path; {name} has {len(folders)}.")
         try:
             absolute = str(Path(path).expanduser().absolute())
         except RuntimeError as error:  # ~somebody who does not exist

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from data.sources.registry import source_kinds
 from flows.recipe import read_recipe

@@ -119,11 +119,13 @@ def test_examples_are_limited_and_counts_are_not(tmp_path):
 
 def test_problems_are_named_but_not_without_end(tmp_path):
     problems = [Problem(what="unreadable", where=f"{n}.txt", why="permission denied") for n in range(25)]
+    problems.append(Problem("broken", "dump", "1,000 lines", 1000))
     facts = clean_slot(problems, tmp_path, CONFIG, "mine", "CC0-1.0")
-    assert facts.counts["dropped_unreadable"] == 25
+    assert facts.counts["dropped_unreadable"] == 25 and facts.counts["dropped_broken"] == 1000
+    assert facts.counts["documents_in"] == 1025
     assert facts.notes[0] == "0.txt: unreadable: permission denied"
     assert len(facts.notes) == 21
-    assert facts.notes[-1] == "5 more documents could not be read."
+    assert facts.notes[-1] == "In all, 1,025 things could not be read."
 
 
 def test_an_excerpt_is_the_beginning(tmp_path):

@@ -25,6 +25,7 @@ from data.licences import is_redistributable
             "GFDL-1.3-only",
             "public domain",
             "Unlicense",
+            "LicenseRef-PublicDomain-USA",
         ),
         *("CC BY-NC 4.0 OR CC0-1.0", "CC-BY-SA-3.0 / GFDL", "(MIT AND CC-BY-4.0)"),
     ],

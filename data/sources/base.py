@@ -57,11 +57,13 @@ class Problem:
     what   reason in one word, fit to be counted: "binary", "undecodable", "unreadable"
     where  native id, or the place looked at
     why    one sentence, without where
+    count  how many things of this place it stands for
     """
 
     what: str
     where: str
     why: str
+    count: int = 1
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}: {self.why}"

@@ -128,7 +128,9 @@ class DiscordConfig(PseudonymSettings, SourceConfig):
                     kept += conversation.messages
                     yield _document(item, channel, conversation)
                 if messages.damaged:
-                    yield Problem("damaged", item.native_id, f"{messages.damaged} records cannot be read")
+                    yield Problem(
+                        "damaged", item.native_id, f"{messages.damaged} records cannot be read", messages.damaged
+                    )
         if dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
             note(f"{kept} messages were used and {dropped.total()} dropped: {reasons}")

@@ -221,7 +221,7 @@ class DiscordApiConfig(PseudonymSettings, SourceConfig):
                     kept += conversation.messages
                     yield _document(item, conversation)
                 if damaged := of_item.pop("damaged", 0):
-                    yield Problem("damaged", item.native_id, f"{damaged} messages cannot be read")
+                    yield Problem("damaged", item.native_id, f"{damaged} messages cannot be read", damaged)
                 dropped += of_item
         if dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())

@@ -72,11 +72,11 @@ class Wrong:
     def problems(self, name: str) -> Iterator[Problem]:
         """The problems of the file called `name`; the rest of it was read."""
         if self.blank.count:
-            yield Problem("blank", name, f"{self.blank} without text")
+            yield Problem("blank", name, f"{self.blank} without text", self.blank.count)
         if self.broken.count:
-            yield Problem("broken", name, f"{self.broken} cut or damaged")
+            yield Problem("broken", name, f"{self.broken} cut or damaged", self.broken.count)
         if self.foreign.count:
-            yield Problem("foreign", name, f"{self.foreign} neither comment nor submission")
+            yield Problem("foreign", name, f"{self.foreign} neither comment nor submission", self.foreign.count)
         if self.stopped:
             yield Problem(self.stopped.what, name, f"{self.stopped.why}; what comes before is used")
 

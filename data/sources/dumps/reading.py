@@ -53,7 +53,9 @@ class Reading:
         if repeated:
             more = "..." if len(repeated) > _NAMED else ""
             named = ", ".join(sorted(repeated)[:_NAMED])
-            yield Problem("repeated", item.native_id, f"{len(repeated)} posts come more than once: {named}{more}")
+            yield Problem(
+                "repeated", item.native_id, f"{len(repeated)} posts come more than once: {named}{more}", len(repeated)
+            )
 
     def summary(self) -> str:
         """One sentence on what became of the posts; "" if all of them are used in whole threads."""
