@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import httpx
 from prefect.blocks.system import Secret
 
 from data.sources import secrets
@@ -11,7 +12,7 @@ def prefect_secret(name: str) -> str | None:
     """What the Secret block of a secret holds, for ABC_TOKEN the block abc-token; None: no such block."""
     try:
         block = cast("Secret[str]", Secret.load(secrets.block_name(name)))
-    except ValueError:  # Prefect's word for a block that is not there
+    except (ValueError, httpx.HTTPError):  # no such block, in Prefect's words, or no server to ask
         return None
     return str(block.get())
 

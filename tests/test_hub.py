@@ -155,7 +155,11 @@ def test_a_closed_dataset_wants_a_token_which_never_leaves_the_hub(hub, waits, t
     with pytest.raises(NotOnHubError) as caught:
         Runs(hub, tmp_path, token="MY_TOKEN").run()
     assert "wrong" not in str(caught.value)
-    for name, settings in (("MY_TOKEN", {"token": "MY_TOKEN"}), ("HF_TOKEN", {})):
+    monkeypatch.setenv("HF_TOKEN", "s3cret")
+    with pytest.raises(NotOnHubError, match="asked as nobody"):
+        Runs(hub, tmp_path).run()  # the usual token is not for a host that the recipe names
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    for name, settings in (("MY_TOKEN", {"token": "MY_TOKEN"}), ("HF_TOKEN", {"endpoint": None})):
         monkeypatch.setenv(name, " s3cret\n")
         runs = Runs(hub, tmp_path, **settings)
         assert len(runs.run()) == 3000

@@ -14,6 +14,13 @@ def test_the_environment_goes_first_then_the_other_places(monkeypatch):
     assert secrets.secret("MILL_TOKEN") == "from the environment"
 
 
+@pytest.mark.parametrize("pasted", ["hf_abcDEF123", "Bearer abc", "", "a-b"])
+def test_a_secret_in_the_place_of_its_name_is_not_shown(pasted):
+    with pytest.raises(SourceError, match="which is not shown") as refusal:
+        secrets.secret(pasted)
+    assert not pasted or pasted not in str(refusal.value)
+
+
 def test_a_secret_that_is_nowhere_is_named_with_both_places(monkeypatch):
     monkeypatch.setattr(secrets, "elsewhere", [])
     monkeypatch.setenv("OTHER_TOKEN", " ")

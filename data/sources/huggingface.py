@@ -173,7 +173,9 @@ class HuggingFaceConfig(SourceConfig):
             "peeked": peeked,
         }
         warnings = [Problem("rights", self.id, _WARNINGS[self.id])] if self.id in _WARNINGS else []
-        return Look(tuple(items), (*warnings, *selection.problems, *listed.problems), True, remembered)
+        # max_documents chooses among rows at each look; what max_bytes leaves unseen may be in the ledger and stays
+        is_capped = self.max_documents is None and any(one.what == "left_out" for one in listed.problems)
+        return Look(tuple(items), (*warnings, *selection.problems, *listed.problems), not is_capped, remembered)
 
     def fetch(
         self,
@@ -277,7 +279,7 @@ class HuggingFaceConfig(SourceConfig):
         token = None
         if self.token is not None:
             token = secret(self.token)
-        else:
+        elif self.endpoint is None:  # the usual token is for the usual hub, not for whatever host a recipe names
             with suppress(SourceError):
                 token = secret("HF_TOKEN")
         return Hub(endpoint, self.id, token)

@@ -5,6 +5,7 @@ is returned here goes into a request's header and nowhere else.
 """
 
 import os
+import re
 from collections.abc import Callable
 
 from data.sources.base import SourceError
@@ -19,6 +20,12 @@ def secret(name: str) -> str:
     White space around it is dropped: it comes with files that end in a line end. Raises SourceError, naming the secret
     only.
     """
+    if not re.fullmatch("[A-Z][A-Z0-9_]{1,99}", name):
+        raise SourceError(
+            "Where the name of a secret should stand (capitals, digits and underscores, such as HF_TOKEN) there is "
+            "something else, which is not shown: if it is the secret itself, put it into an environment variable, give "
+            "that one's name here, and have a new secret made, as this one was written where others may read it."
+        )
     places: list[Callable[[str], str | None]] = [os.environ.get, *elsewhere]
     for look_up in places:
         if value := (look_up(name) or "").strip():

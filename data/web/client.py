@@ -207,13 +207,14 @@ class Web(AbstractContextManager["Web"]):
     def persist(self, url: str, attempt: Callable[[], T], got: Callable[[], int] = lambda: 0) -> T:
         """Try until it works, cannot work, or has failed too often in a row without `got` (bytes so far) growing."""
         failures = 0
+        furthest = got()
         while True:
-            before = got()
             try:
                 with network_errors(url):
                     return attempt()
             except MayPassError as passing:
-                failures = failures + 1 if got() <= before else 1
+                failures = failures + 1 if got() <= furthest else 1
+                furthest = max(furthest, got())
                 if passing.wait > LONGEST_WAIT:
                     asked = f"{passing.wait:.0f} s, longer than the {LONGEST_WAIT:.0f} s that a run waits"
                     raise again_later(url, passing, f"and asks to wait for {asked}") from passing.__cause__
