@@ -101,7 +101,7 @@ class Textmill:
         return json.loads(done.stdout)
 
     def stop(self):
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGTERM)  # SIGINT is ignored where tests were started in the background
         self.process.wait(60)
 
 
@@ -249,7 +249,9 @@ def test_a_port_in_use_is_named(up):
     ("setting", "words"),
     [
         ("tokenizer.vocab_size=5000", ["tokenizer.vocab_size is 5,000"]),
-        ("cleaning.min_characters=100000", ["'letters'", "too_short", "min_characters"]),
+        pytest.param(
+            "cleaning.min_characters=100000", ["'letters'", "too_short", "min_characters"], marks=pytest.mark.long
+        ),
     ],
 )
 def test_what_the_text_does_not_allow_is_one_line(up, setting, words):

@@ -61,6 +61,14 @@ def test_an_end_that_is_none_says_why(tmp_path, job, words):
         run(tmp_path, **job)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_when_started(folder: Path) -> None:
     """Do to this process's main thread what Ctrl-C does, as soon as the command runs."""
 
@@ -73,6 +81,7 @@ def interrupt_when_started(folder: Path) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_lets_the_command_save(tmp_path):
     interrupt_when_started(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -80,6 +89,7 @@ def test_an_interruption_lets_the_command_save(tmp_path):
     assert (tmp_path / "saved").read_text() == "saved"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_command_that_does_not_leave_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(tasks.process, "GRACE", 0.3)
     interrupt_when_started(tmp_path)
