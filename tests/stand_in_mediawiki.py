@@ -88,6 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         wiki = self.server
         wiki.enter(1)
+        self.inside = True
         try:
             url = urlsplit(self.path)
             params = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
@@ -104,11 +105,17 @@ class _Handler(BaseHTTPRequestHandler):
                     wiki.before_fetch()
                 self.answer(200, query(wiki, params))
         finally:
-            wiki.enter(-1)
+            self.leave()
+
+    def leave(self):
+        """Count this request no more: whoever has the answer may ask again before this thread goes on."""
+        self.server.enter(-self.inside)
+        self.inside = False
 
     def misbehave(self, status, body, headers, seconds):
         time.sleep(seconds)
         if status == 0:
+            self.leave()
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
             self.close_connection = True
             return
@@ -123,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "gzip" in self.headers.get("Accept-Encoding", ""):
             self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(data)))
+        self.leave()
         self.end_headers()
         self.wfile.write(data)
 
