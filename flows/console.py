@@ -28,7 +28,7 @@ class ConsoleWatcher:
             self.first.clear()
 
     def progress(self, stage: str, label: str, done: float, total: float, unit: str, note: str) -> None:
-        key = f"{stage} {label}"
+        key = f"{stage} {label}".strip()
         now = time.monotonic()
         with self.lock:
             since, amount = self.first.setdefault(key, (now, done))
@@ -42,11 +42,13 @@ class ConsoleWatcher:
                 self.last[key] = now
                 self.console.print(f"  {escape(key)}: {escape(text)}", highlight=False)
 
-    def finished(self, stage: str, reused: int, built: int, seconds: float) -> None:
+    def built(self, stage: str, label: str) -> None:
         with self.lock:
-            for key in [key for key in self.bars if key.startswith(f"{stage} ")]:
-                if self.live is not None:
-                    self.live.remove_task(self.bars.pop(key))  # type: ignore[arg-type]
+            bar = self.bars.pop(f"{stage} {label}".strip(), None)
+            if self.live is not None and bar is not None:
+                self.live.remove_task(bar)  # type: ignore[arg-type]
+
+    def finished(self, stage: str, reused: int, built: int, seconds: float) -> None:
         state = "[cyan]Cached[/]" if not built else "[green]built[/] "
         self.console.print(
             f"{state}  {stage:<11} {reused} of {reused + built} reused  {seconds:6.1f} s", highlight=False

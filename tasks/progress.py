@@ -23,11 +23,13 @@ LOG_EVERY = 15.0  # seconds between two progress lines in a log
 
 
 class Watcher(Protocol):
-    """Hears of a run's progress; called from several threads."""
+    """Hears of a run's progress; called from several threads. A stage as a whole has the label ""."""
 
     def started(self, stage: str, units: int) -> None: ...
 
     def progress(self, stage: str, label: str, done: float, total: float, unit: str, note: str) -> None: ...
+
+    def built(self, stage: str, label: str) -> None: ...
 
     def finished(self, stage: str, reused: int, built: int, seconds: float) -> None: ...
 
@@ -47,7 +49,7 @@ class LogWatcher:
 
     def progress(self, stage: str, label: str, done: float, total: float, unit: str, note: str) -> None:
         now = time.monotonic()
-        key = f"{stage} {label}"
+        key = f"{stage} {label}".strip()
         if total and now - self.shown.get(key, 0.0) >= SHOW_EVERY:
             self.shown[key] = now
             self._show(key, 100 * done / total)
@@ -55,6 +57,10 @@ class LogWatcher:
             self.last[key] = now
             share = f"{100 * done / total:.0f}%, " if total else ""
             self.note(f"{key}: {share}{done:,.0f} {unit}{', ' + note if note else ''}")
+
+    def built(self, stage: str, label: str) -> None:
+        if (key := f"{stage} {label}".strip()) in self.artifacts:
+            self._show(key, 100.0)
 
     def finished(self, stage: str, reused: int, built: int, seconds: float) -> None:
         self.note(f"{stage}: {reused} of {reused + built} reused, {seconds:.1f} s")

@@ -72,6 +72,7 @@ def build_unit(stage: str, label: str, store: Store, planned: Unit, refresh: boo
     ref = store.build(
         planned.identity, planned.name, lambda build: planned.make(build, progress), planned.inputs, refresh, wait
     )
+    watch.built(stage, label)
     for note in store.manifest(ref).notes:
         watch.note(f"{stage} {label}: {note}")
     return ref
@@ -139,15 +140,20 @@ def run_unit(run: Run, stage: Stage, unit: Unit) -> ArtifactRef:
 
 def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, refresh: bool, workers: int) -> list[ArtifactRef]:
     """Submit every unit, never more than `workers` unfinished at once; the first failure is raised after the rest."""
+    watch = watcher()
     slots = threading.BoundedSemaphore(workers)
     futures: list[PrefectFuture[ArtifactRef]] = []
     for unit in units:
         slots.acquire()
+        if len(futures) >= workers:
+            watch.progress(stage, "", len(futures) - workers + 1, len(units), "parts", "")
         future = build_unit.submit(stage, unit.label, as_it_is(store), as_it_is(unit), refresh)
         future.add_done_callback(lambda _: slots.release())
         futures.append(future)
-    for future in futures:
+    for number, future in enumerate(futures, start=1):
         future.wait()
+        watch.progress(stage, "", max(number, len(futures) - workers + 1), len(units), "parts", "")
+    watch.built(stage, "")
     return [future.result() for future in futures]
 
 

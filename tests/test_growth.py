@@ -38,12 +38,14 @@ def text(number):
 class Folder:
     """A folder of texts, and the corpus built from it after each change."""
 
-    def __init__(self, path, count=12):
+    def __init__(self, path, before=None):
         self.texts = path / "texts"
-        self.texts.mkdir()
         self.store = open_store(str(path / "store"))
-        for number in range(count):
-            (self.texts / f"{number:03d}.txt").write_text(text(number))
+        self.before = before
+        if before is None:
+            self.texts.mkdir()
+            for number in range(12):
+                (self.texts / f"{number:03d}.txt").write_text(text(number))
 
     def build(self, **changes):
         source = {"kind": "folder", "path": str(self.texts), "slot_bytes": SLOT_BYTES}
@@ -84,19 +86,31 @@ def same(before, after, stage):
     return sorted(name for name in old.keys() & new.keys() if old[name] == new[name])
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """Where a folder and a store are, what the first run made of them, and a copy of both."""
+    path = tmp_path_factory.mktemp("growing")
+    first = Folder(path).build()
+    shutil.copytree(path, path.with_name("copy"))
+    return path, first
+
+
 @pytest.fixture
-def folder(tmp_path):
-    return Folder(tmp_path)
+def folder(begun):
+    """A folder from which a corpus was built once; `before` is what that run made."""
+    path, first = begun
+    shutil.rmtree(path)
+    shutil.copytree(path.with_name("copy"), path)
+    return Folder(path, first)
 
 
 def test_nothing_new_builds_nothing(folder):
-    folder.build()
     again = folder.build()
     assert all(again.summary["cached"].values()), again.summary["cached"]
 
 
 def test_appending_touches_the_last_slot_and_new_ones(folder):
-    before = folder.build()
+    before = folder.before
     closed = sorted(before.slots("raw"))[:-1]
     assert len(closed) >= 2, "the folder should fill several slots"
     for number in range(12, 18):
@@ -111,7 +125,7 @@ def test_appending_touches_the_last_slot_and_new_ones(folder):
 
 
 def test_appending_with_a_pinned_tokenizer_leaves_old_arrays(folder):
-    before = folder.build()
+    before = folder.before
     pinned = {"tokenizer": {"kind": "artifact", "artifact": str(before.refs["tokenizer"][0])}}
     (folder.texts / "900.txt").write_text(text(900))
     after = folder.build(**pinned)
@@ -123,7 +137,7 @@ def test_appending_with_a_pinned_tokenizer_leaves_old_arrays(folder):
 
 
 def test_editing_rebuilds_its_slot_only(folder):
-    before = folder.build()
+    before = folder.before
     edited = folder.texts / "005.txt"
     edited.write_text(text(5).replace("Paragraph 3", "Chapter 3"))
     after = folder.build()
@@ -135,7 +149,7 @@ def test_editing_rebuilds_its_slot_only(folder):
 
 
 def test_an_edit_back_finds_the_old_artifacts(folder):
-    before = folder.build()
+    before = folder.before
     path = folder.texts / "005.txt"
     path.write_text("another text that is long enough to be kept")
     folder.build()
@@ -146,7 +160,7 @@ def test_an_edit_back_finds_the_old_artifacts(folder):
 
 
 def test_deleting_drops_the_document_and_moves_nobody(folder):
-    before = folder.build()
+    before = folder.before
     (folder.texts / "001.txt").unlink()
     after = folder.build()
     ids = {native_id for native_id, _ in [*after.rows("train"), *after.rows("validation")]}
@@ -156,7 +170,6 @@ def test_deleting_drops_the_document_and_moves_nobody(folder):
 
 
 def test_renaming_is_a_deletion_and_an_addition(folder):
-    folder.build()
     (folder.texts / "002.txt").rename(folder.texts / "zzz.txt")
     after = folder.build()
     slots = {name: {line["native_id"] for line in items(after, ref)} for name, ref in after.slots("raw").items()}
@@ -169,7 +182,7 @@ def items(built, ref):
 
 
 def test_a_lost_ledger_is_begun_anew_and_what_is_there_is_found(folder):
-    before = folder.build()
+    before = folder.before
     for path in sorted((folder.store.root / "refs").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     after = folder.build()
@@ -178,7 +191,6 @@ def test_a_lost_ledger_is_begun_anew_and_what_is_there_is_found(folder):
 
 
 def test_a_lost_ledger_after_growth_still_gives_every_document_once(folder):
-    folder.build()
     (folder.texts / "000a.txt").write_text(text(77))  # sorts second, but came last
     folder.build()
     for path in (folder.store.root / "refs" / "ledgers").rglob("*"):
@@ -190,7 +202,7 @@ def test_a_lost_ledger_after_growth_still_gives_every_document_once(folder):
 
 
 def test_a_deleted_artifact_is_rebuilt_and_nothing_else(folder):
-    before = folder.build()
+    before = folder.before
     gone = before.refs["documents"][1]
     path = folder.store.path(gone)
     for file in sorted(path.rglob("*"), reverse=True):
@@ -202,7 +214,7 @@ def test_a_deleted_artifact_is_rebuilt_and_nothing_else(folder):
 
 
 def test_a_copy_of_an_older_text_is_dropped_in_whatever_slot_it_comes(folder):
-    before = folder.build()
+    before = folder.before
     (folder.texts / "copy.txt").write_text(text(0))
     after = folder.build()
     ids = {native_id for native_id, _ in [*after.rows("train"), *after.rows("validation")]}
@@ -211,13 +223,13 @@ def test_a_copy_of_an_older_text_is_dropped_in_whatever_slot_it_comes(folder):
 
 
 def test_weights_build_nothing(folder):
-    folder.build()
     source = {"kind": "folder", "path": str(folder.texts), "slot_bytes": SLOT_BYTES, "weight": 3.0}
     after = folder.build(sources={"texts": source})
     assert all(after.summary["cached"].values())
 
 
-def test_a_cap_takes_the_first_slots_and_raising_it_adds_to_them(folder):
+def test_a_cap_takes_the_first_slots_and_raising_it_adds_to_them(tmp_path):
+    folder = Folder(tmp_path)
     source = {"kind": "folder", "path": str(folder.texts), "slot_bytes": SLOT_BYTES}
     some = folder.build(sources={"texts": source | {"max_bytes": SLOT_BYTES}}, tokenizer={"kind": "characters"})
     assert any("max_bytes" in note and "of 12 items" in note for note in some.summary["notes"])
@@ -227,7 +239,7 @@ def test_a_cap_takes_the_first_slots_and_raising_it_adds_to_them(folder):
 
 
 def test_a_source_that_is_not_enabled_is_not_looked_at(folder):
-    before = folder.build()
+    before = folder.before
     source = {"kind": "folder", "path": str(folder.texts), "slot_bytes": SLOT_BYTES}
     absent = {"kind": "folder", "path": str(folder.texts / "nowhere"), "enabled": False}
     after = folder.build(sources={"texts": source, "absent": absent})
