@@ -15,6 +15,7 @@ from data.sources.folder import FolderConfig
 from data.sources.pack import DamagedPackError, EarlierPacks, PackReader, PackWriter, read_items
 from data.sources.python_docs import PythonDocsConfig
 from data.sources.registry import AnySource
+from data.sources.settings import ServerAddress, UserAgent
 
 KINDS = TypeAdapter(AnySource)
 
@@ -142,3 +143,29 @@ def test_reading_holds_one_document_and_not_the_file(tmp_path, monkeypatch):
 def test_looks_are_the_same_in_any_listing_order():
     items = (Item("b", "x", 1), Item("a", "x", 1))
     assert assign(None, Look(items), 9, "2024") == assign(None, Look(items[::-1]), 9, "2024")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://h", "https://h.example:8080/a/b.php", "HTTP://[::1]:80/", "http://1.2.3.4/"]
+)
+def test_addresses_of_servers_are_taken_as_they_are(address):
+    assert TypeAdapter(ServerAddress).validate_python(address) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "h", "//h", "ftp://h", "http://", "http:///x", "http://:80", "http://[", "http://h:x", "http://h:99999"),
+        *("http://h?a=b", "http://h/#a", "http://a b", "http://h\n", "http://h/\x7f", "http://u@h", "http://:p@h/"),
+    ],
+)
+def test_what_is_no_address_of_a_server_is_refused(address):
+    with pytest.raises(ValidationError, match="no address"):
+        TypeAdapter(ServerAddress).validate_python(address)
+
+
+def test_a_user_agent_fits_into_a_header():
+    assert TypeAdapter(UserAgent).validate_python(" Name/1.0 (me@example.org)") == "Name/1.0 (me@example.org)"
+    for wrong in ("Name/1.0\r\nX: y", "Näme/1.0"):
+        with pytest.raises(ValidationError, match="one line of ASCII"):
+            TypeAdapter(UserAgent).validate_python(wrong)

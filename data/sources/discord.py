@@ -7,7 +7,6 @@ chats/messages.py); authors get theirs when a slot is read. The listing is compl
 more goes, one that a newer export lacks and an older one has stays.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from data.facts import Facts, Progress, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
@@ -24,13 +23,13 @@ from data.sources.chats.conversations import Conversation, ConversationBuilder, 
 from data.sources.chats.export_files import Exports, latest_look, look_at
 from data.sources.chats.merge import month_lines
 from data.sources.chats.messages import read_records
-from data.sources.chats.pseudonyms import PseudonymSettings
 from data.sources.pack import EarlierPacks, PackedItem, PackReader, PackWriter, read_items
+from data.sources.settings import ConversationSettings, LocalPath, PathSettings
 
 _MAX_NAMED = 20  # problems named in one error
 
 
-class DiscordConfig(PseudonymSettings, SourceConfig):
+class DiscordConfig(ConversationSettings, PathSettings, SourceConfig):
     """Discord channels exported with DiscordChatExporter as JSON, also in parts; conversations become documents."""
 
     needs: ClassVar[str] = "JSON exports of DiscordChatExporter, and a secret to make authors' names with"
@@ -40,49 +39,21 @@ class DiscordConfig(PseudonymSettings, SourceConfig):
     example: ClassVar[Mapping[str, Any]] = {"kind": "discord", "path": "discord-exports"}
 
     kind: Literal["discord"] = "discord"
-    path: str = Field(
-        min_length=1,
+    path: LocalPath = Field(
         description="The folder of exports (.json, also in folders below), or one export; a relative path is below "
         "the project's root.",
     )
-    silence_minutes: float = Field(
-        60,
-        gt=0,
-        le=7 * 24 * 60,
-        allow_inf_nan=False,
-        description="A pause of this length ends a conversation, in minutes.",
-    )
-    maximum_characters: int = Field(
-        50_000, ge=1_000, description="A conversation longer than this is cut between two messages, in characters."
-    )
-
-    @field_validator("path")
-    @classmethod
-    def _is_a_path(cls, path: str) -> str:
-        if "\0" in path:
-            raise ValueError("a path holds no NUL character")
-        return path
-
-    def location(self) -> str:
-        """The path as it is written, so that a project may move together with its store."""
-        return os.path.normpath(self.path)
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind, "records": 1, "silence_minutes": self.silence_minutes}
 
     def reading_identity(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "reader": 1,
-            "silence_minutes": self.silence_minutes,
-            "maximum_characters": self.maximum_characters,
-            **self.pseudonym_identity(),
-        }
+        return {"kind": self.kind, "reader": 1, **self.conversation_identity()}
 
     def look(self, root: Path, memo: Any = None) -> Look:
         """One item per channel and month. With a memo, exports that were not touched are not read again."""
         self.pseudonym_identity()  # a secret that is missing is better missed before hours of fetching
-        exports = look_at(self._place(root), self.silence_minutes, memo)
+        exports = look_at(self.place(root), self.silence_minutes, memo)
         items = [self._item(exports, native_id) for native_id in sorted(exports.months)]
         if not items:
             found = "; ".join(str(problem) for problem in exports.problems[:_MAX_NAMED]) or "it is empty"
@@ -102,7 +73,7 @@ class DiscordConfig(PseudonymSettings, SourceConfig):
         earlier: Sequence[Path] = (),
     ) -> Facts:
         """Write the records of each month, merged from its exports."""
-        exports = cache(lambda: latest_look(self._place(root), self.silence_minutes))
+        exports = cache(lambda: latest_look(self.place(root), self.silence_minutes))
         kept = EarlierPacks(earlier)
         with PackWriter(out, sum(item.size for item in items), progress) as pack:
             for item in items:
@@ -157,12 +128,6 @@ class DiscordConfig(PseudonymSettings, SourceConfig):
                 f"The exports of {item.native_id} in {found.place} cannot be read any more ({error.strerror}). Put "
                 "them back, and run again."
             ) from error
-
-    def _place(self, root: Path) -> Path:
-        try:
-            return (root / Path(self.path).expanduser()).resolve()
-        except (OSError, RuntimeError) as error:  # ~somebody who does not exist, links in a circle
-            raise SourceError(f"The path {self.path!r} cannot be found: {error}. Correct it.") from error
 
 
 def _channel(item: PackedItem) -> str:

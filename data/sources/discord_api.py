@@ -23,7 +23,6 @@ from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, 
 from data.sources.chats.channels import Memo, bring, items_of
 from data.sources.chats.conversations import Conversation, ConversationBuilder
 from data.sources.chats.lines import Lines, messages_in
-from data.sources.chats.pseudonyms import PseudonymSettings
 from data.sources.chats.rest import (
     GLOBAL_REQUESTS_PER_SECOND,
     ChannelError,
@@ -33,6 +32,7 @@ from data.sources.chats.rest import (
     pause,
 )
 from data.sources.pack import PackedItem, PackReader, PackWriter, read_items
+from data.sources.settings import ConversationSettings
 from data.web.client import Web
 from data.web.pacing import PACER
 
@@ -45,7 +45,7 @@ _PERMISSION = (
 _UNREAD = 10  # empty messages, and none with text, that make a missing intent likely
 
 
-class DiscordApiConfig(PseudonymSettings, SourceConfig):
+class DiscordApiConfig(ConversationSettings, SourceConfig):
     """Discord channels that a bot may read; conversations become documents. Needs permission, and asks for it."""
 
     needs: ClassVar[str] = (
@@ -91,16 +91,6 @@ class DiscordApiConfig(PseudonymSettings, SourceConfig):
         pattern=r"^DiscordBot \([ -~]+\)[ -~]*$",
         description="Who asks, in the form that Discord demands: DiscordBot (URL, VERSION).",
     )
-    silence_minutes: float = Field(
-        60,
-        gt=0,
-        le=7 * 24 * 60,
-        allow_inf_nan=False,
-        description="A pause of this length ends a conversation, in minutes.",
-    )
-    maximum_characters: int = Field(
-        50_000, ge=1_000, description="A conversation longer than this is cut between two messages, in characters."
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -138,9 +128,7 @@ class DiscordApiConfig(PseudonymSettings, SourceConfig):
             "kind": self.kind,
             "reader": 1,
             "channels": sorted(set(self.channels)),
-            "silence_minutes": self.silence_minutes,
-            "maximum_characters": self.maximum_characters,
-            **self.pseudonym_identity(),
+            **self.conversation_identity(),
         }
 
     def look(self, root: Path, memo: Any = None) -> Look:

@@ -13,8 +13,6 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
-from pydantic import Field, field_validator
-
 from data.facts import Facts, Progress, no_progress
 from data.formats.base import Tally
 from data.formats.config import FilesConfig
@@ -25,6 +23,7 @@ from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, 
 from data.sources.listing import list_files, name_of, path_of
 from data.sources.pack import CHUNK, EarlierPacks, PackReader, PackWriter, read_items
 from data.sources.ranges import Memo, Range, Way, cut_file
+from data.sources.settings import PathSettings
 
 _CUT: dict[Kind | None, Way] = {
     Kind("text"): "lines",
@@ -36,7 +35,7 @@ _BUFFER_BYTES = 1 << 16
 _MAX_NAMED = 20  # problems named in one error
 
 
-class FolderConfig(FilesConfig):
+class FolderConfig(PathSettings, FilesConfig):
     """Files below a folder: .txt .md .rst .text .jsonl .ndjson .json .csv .tsv .parquet .html .epub .pdf .docx .warc,
     archives of them (.zip .tar), and .gz .bz2 .xz .zst of all of these, in upper or lower case.
     """
@@ -45,18 +44,6 @@ class FolderConfig(FilesConfig):
     example: ClassVar[Mapping[str, Any]] = {"kind": "folder", "path": "texts"}
 
     kind: Literal["folder"] = "folder"
-    path: str = Field(min_length=1, description="The folder; a relative path is below the project's root.")
-
-    @field_validator("path")
-    @classmethod
-    def _is_a_path(cls, path: str) -> str:
-        if "\0" in path:
-            raise ValueError("a path holds no NUL character")
-        return path
-
-    def location(self) -> str:
-        """The path as it is written, so that a project may move together with its store."""
-        return os.path.normpath(self.path)
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind}
@@ -66,7 +53,7 @@ class FolderConfig(FilesConfig):
 
     def look(self, root: Path, memo: Any = None) -> Look:
         """One item per file, several for a large one. With a memo, files that were not touched are not read again."""
-        folder = self._folder(root)
+        folder = self.place(root)
         known = Memo(memo, time.time_ns())
         base = os.fsencode(folder)
         try:
@@ -103,7 +90,7 @@ class FolderConfig(FilesConfig):
         earlier: Sequence[Path] = (),
     ) -> Facts:
         """Copy the files as they are."""
-        folder = os.fsencode(self._folder(root))
+        folder = os.fsencode(self.place(root))
         kept = cache(lambda: EarlierPacks(earlier))
         with PackWriter(out, sum(item.size for item in items), progress) as pack:
             for item in items:
@@ -122,12 +109,6 @@ class FolderConfig(FilesConfig):
                 kind_name = _file_of(item)
                 yield from read_file(packed_file(reader, item, kind_name), reading, tally)
         tally.tell(note, reading.fallback_encoding)
-
-    def _folder(self, root: Path) -> Path:
-        try:
-            return (root / Path(self.path).expanduser()).resolve()
-        except (OSError, RuntimeError) as error:  # ~somebody who does not exist, links in a circle
-            raise SourceError(f"The folder {self.path!r} cannot be found: {error}. Correct the path.") from error
 
 
 def _ranges(folder: bytes, name: str, memo: Memo) -> list[Range]:

@@ -28,6 +28,7 @@ from data.sources.listing import list_files, path_of
 from data.sources.pack import PackedItem, PackReader, read_items
 from data.sources.ranges import Memo, cut_file
 from data.sources.remote_items import bring_from_web, fetch_items
+from data.sources.settings import LocalPath, ServerAddress, UserAgent
 from data.web.client import Web
 
 _WANTED = (".txt", *(f".txt{compression}" for compression in COMPRESSIONS))
@@ -47,10 +48,10 @@ class GutenbergConfig(SourceConfig):
         "LicenseRef-PublicDomain-USA", min_length=1, description="Licence of the text, as an SPDX identifier."
     )
     ids: tuple[int, ...] = Field((), description="Numbers of books, fetched from `mirror_url`.")
-    path: str | None = Field(
-        None, min_length=1, description="A folder of files as they came, instead of `ids`; relative to the project."
+    path: LocalPath | None = Field(
+        None, description="A folder of files as they came, instead of `ids`; relative to the project."
     )
-    mirror_url: str = Field(
+    mirror_url: ServerAddress = Field(
         "https://gutenberg.pglaf.org", description="A mirror's address; the main site asks machines to use one."
     )
     unwrap: bool = Field(True, description="Whether the lines of prose are joined to paragraphs; verse always stays.")
@@ -58,9 +59,7 @@ class GutenbergConfig(SourceConfig):
     recheck_hours: float = Field(
         24.0, ge=0, description="A book that was found within this time is not asked for again; books hardly change."
     )
-    user_agent: str = Field(
-        "Textmill/0.1", min_length=5, description="Who asks, best with a contact: Name/1.0 (you@example.org)."
-    )
+    user_agent: UserAgent = Field("Textmill/0.1", min_length=5)
 
     @field_validator("ids")
     @classmethod
@@ -72,15 +71,9 @@ class GutenbergConfig(SourceConfig):
     @field_validator("mirror_url")
     @classmethod
     def _is_a_mirror(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            parts.port  # noqa: B018
-        except ValueError as error:
-            raise ValueError(f"{url!r} is no address: {error}") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or parts.query:
-            raise ValueError(f"{url!r} is no address of a mirror, such as https://gutenberg.pglaf.org")
-        if parts.hostname in _MAIN_SITE:
-            raise ValueError(f"{parts.hostname} blocks machines; use a mirror, such as https://gutenberg.pglaf.org")
+        host = urlsplit(url).hostname
+        if host in _MAIN_SITE:
+            raise ValueError(f"{host} blocks machines; use a mirror, such as https://gutenberg.pglaf.org")
         return url.rstrip("/")
 
     @model_validator(mode="after")
@@ -107,7 +100,7 @@ class GutenbergConfig(SourceConfig):
     def look(self, root: Path, memo: Any = None) -> Look:
         """One item per book, or per file of the folder."""
         if self.path is not None:
-            return self._look_at_folder(root, memo)
+            return self._look_at_folder(FolderConfig(path=self.path).place(root), memo)
         with self._web() as web:
             found = gutenberg_mirror.look(web, self.mirror_url, self.ids, memo, time.time(), self.recheck_hours * 3600)
         if not found.items:
@@ -116,8 +109,7 @@ class GutenbergConfig(SourceConfig):
         items = sorted(found.items, key=lambda item: item.native_id)
         return Look(tuple(items), tuple(found.problems), found.complete, found.memo)
 
-    def _look_at_folder(self, root: Path, memo: Any) -> Look:
-        folder = self._folder(root)
+    def _look_at_folder(self, folder: Path, memo: Any) -> Look:
         known = Memo(memo, time.time_ns())
         try:
             listing = list_files(folder, lambda name: name.lower().endswith(_WANTED))
@@ -205,12 +197,6 @@ class GutenbergConfig(SourceConfig):
                 meta=meta,
                 position={"offset": item.offset, "part": part},
             )
-
-    def _folder(self, root: Path) -> Path:
-        try:
-            return (root / Path(self.path or "").expanduser()).resolve()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SourceError(f"The folder {self.path!r} cannot be found: {error}. Correct the path.") from error
 
     def _bring(self, web: Web, item: SlotItem, into: Path, progress: Progress) -> None:
         bring_from_web(web, f"{self.mirror_url}/{item.meta['file']}", item, into, progress)

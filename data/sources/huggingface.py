@@ -28,6 +28,7 @@ from data.sources.hub.rows import Fields, Rows, Unreadable, parquet_rows
 from data.sources.hub.text_rows import csv_rows, json_rows
 from data.sources.pack import CONTENT_FILE, DamagedPackError, PackedItem, PackReader, PackWriter, read_items
 from data.sources.secrets import secret
+from data.sources.settings import ServerAddress
 
 _MAX_NAMED = 20
 _TAKEN = "its texts were taken from self-published books, most of them under copyright; using them is at your own risk"
@@ -103,9 +104,8 @@ class HuggingFaceConfig(SourceConfig):
         description="file: fetch whole files, all columns, checked against their sha256. ranges: fetch parts of files "
         "and only the columns that are read. auto: files up to slot_bytes whole, larger ones by ranges.",
     )
-    endpoint: str | None = Field(
+    endpoint: ServerAddress | None = Field(
         None,
-        pattern=r"^https?://[^\s/@]+[^\s@]*$",
         description="Address of the hub. null: what the environment variable HF_ENDPOINT says, else the public hub.",
     )
     token: str | None = Field(

@@ -25,13 +25,14 @@ from data.sources.dumps.reading import Reading
 from data.sources.listing import Listing, list_files, name_of, path_of
 from data.sources.pack import CHUNK, ChangedSinceLookError, EarlierPacks, PackReader, PackWriter, read_items
 from data.sources.ranges import Memo, Range, cut_file
+from data.sources.settings import LocalPath, PathSettings
 
 _LINES = (".ndjson", ".jsonl", ".json")
 _WANTED = (*_LINES, *COMPRESSIONS)
 _MAX_NAMED = 20  # problems named in one error
 
 
-class RedditConfig(PseudonymSettings, SourceConfig):
+class RedditConfig(PseudonymSettings, PathSettings, SourceConfig):
     """Reddit dumps, by month (RC_2023-01.zst, RS_2023-01.zst) or by subreddit, also as .ndjson or otherwise packed."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
@@ -43,8 +44,7 @@ class RedditConfig(PseudonymSettings, SourceConfig):
     example: ClassVar[Mapping[str, Any]] = {"kind": "reddit", "path": "reddit-dumps", "subreddits": ["AskHistorians"]}
 
     kind: Literal["reddit"] = "reddit"
-    path: str = Field(
-        min_length=1,
+    path: LocalPath = Field(
         description="The folder of dumps (.zst .gz .bz2 .xz .ndjson .jsonl .json, also in folders below), or one file; "
         "a relative path is below the project's root.",
     )
@@ -66,13 +66,6 @@ class RedditConfig(PseudonymSettings, SourceConfig):
         10, ge=1, description="Comments that are answers to answers more than this deep are left out of threads."
     )
 
-    @field_validator("path")
-    @classmethod
-    def _is_a_path(cls, path: str) -> str:
-        if "\0" in path:
-            raise ValueError("a path holds no NUL character")
-        return path
-
     @field_validator("subreddits")
     @classmethod
     def _are_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,10 +75,6 @@ class RedditConfig(PseudonymSettings, SourceConfig):
             if not re.fullmatch(r"[a-z0-9_-]{2,40}", name):
                 raise ValueError(f"{name!r} is no name of a subreddit; write them like AskHistorians")
         return tuple(sorted(plain))
-
-    def location(self) -> str:
-        """The path as it is written, so that a project may move together with its store."""
-        return os.path.normpath(self.path)
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind}
@@ -104,7 +93,7 @@ class RedditConfig(PseudonymSettings, SourceConfig):
     def look(self, root: Path, memo: Any = None) -> Look:
         """One item per month or subreddit. With a memo, files that were not touched are not read again."""
         self.pseudonym_identity()  # a secret that is missing is better missed before hours of fetching
-        place = self._place(root)
+        place = self.place(root)
         known = Memo(memo, time.time_ns())
         listing = _listed(place, self.path)
         problems = list(listing.problems)
@@ -135,7 +124,7 @@ class RedditConfig(PseudonymSettings, SourceConfig):
         earlier: Sequence[Path] = (),
     ) -> Facts:
         """Copy the files as they are, those of an item one after the other."""
-        place = self._place(root)
+        place = self.place(root)
         kept = cache(lambda: EarlierPacks(earlier))
         with PackWriter(out, sum(item.size for item in items), progress) as pack:
             for item in items:
@@ -154,12 +143,6 @@ class RedditConfig(PseudonymSettings, SourceConfig):
                 yield from reading.documents(item, reader.chunks(item))
         if summary := reading.summary():
             note(summary)
-
-    def _place(self, root: Path) -> Path:
-        try:
-            return (root / Path(self.path).expanduser()).resolve()
-        except (OSError, RuntimeError) as error:  # ~somebody who does not exist, links in a circle
-            raise SourceError(f"The path {self.path!r} cannot be found: {error}. Correct it.") from error
 
 
 def is_wanted(name: str) -> bool:

@@ -23,6 +23,7 @@ from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, 
 from data.sources.pack import PackReader, read_items
 from data.sources.remote_items import fetch_items, fingerprint, is_sure
 from data.sources.secrets import secret
+from data.sources.settings import UserAgent
 from data.web.client import Remote, Web
 from data.web.errors import NotThereError
 
@@ -69,9 +70,7 @@ class UrlConfig(FilesConfig):
     )
     requests_per_second: float = Field(4.0, gt=0, le=100, description="To one host.")
     parallel: int = Field(4, ge=1, le=32, description="Requests to one host at once.")
-    user_agent: str = Field(
-        "Textmill/0.1", min_length=5, description="Who asks, best with a contact: Name/1.0 (you@example.org)."
-    )
+    user_agent: UserAgent = Field("Textmill/0.1", min_length=5)
 
     @model_validator(mode="after")
     def _are_addresses(self) -> "UrlConfig":

@@ -11,13 +11,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from data.facts import Facts, Progress, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.pack import EarlierPacks, PackReader, PackWriter, read_items
+from data.sources.settings import ServerAddress, UserAgent
 from data.sources.wiki.languages import category_title, disambiguation_categories, sections_without_prose
 from data.sources.wiki.pages import read_page
 from data.sources.wiki.text import article_text, section_key
@@ -65,7 +65,7 @@ class WikipediaConfig(SourceConfig):
     depth: int = Field(
         0, ge=0, le=20, description="How many levels of categories below those of `categories` are gone through, too."
     )
-    user_agent: str = Field(
+    user_agent: UserAgent = Field(
         "",
         max_length=500,
         description="Who asks, and how to reach them, as Wikimedia's policy demands: MyTexts/1.0 (me@my-domain.org). "
@@ -74,7 +74,7 @@ class WikipediaConfig(SourceConfig):
     requests_per_second: float = Field(
         2.0, gt=0, le=50, description="Requests per second, at most; there is never more than one at a time."
     )
-    endpoint: str | None = Field(
+    endpoint: ServerAddress | None = Field(
         None, description="Address of the api.php of another MediaWiki or a mirror; null: Wikipedia's."
     )
     drop_sections: tuple[str, ...] | None = Field(
@@ -93,24 +93,9 @@ class WikipediaConfig(SourceConfig):
     @field_validator("user_agent")
     @classmethod
     def _has_a_contact(cls, agent: str) -> str:
-        if agent and (not _CONTACT.search(agent) or _NO_CONTACT.search(agent) or not agent.isprintable()):
+        if agent and (not _CONTACT.search(agent) or _NO_CONTACT.search(agent)):
             raise ValueError(_NEEDS_AGENT)
-        return agent.strip()
-
-    @field_validator("user_agent")
-    @classmethod
-    def _fits_a_header(cls, agent: str) -> str:
-        if not agent.isascii():
-            raise ValueError("a user agent is written in ASCII")
         return agent
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_an_address(cls, endpoint: str | None) -> str | None:
-        parts = urlsplit(endpoint or "https://x")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError("the address of an api.php, such as https://en.wikipedia.org/w/api.php")
-        return endpoint
 
     def reaches_network(self) -> bool:
         return True
