@@ -5,6 +5,7 @@ is `tasks.runtime.Runtime`. Recipes with values live in prefect.yaml, as paramet
 """
 
 import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -127,8 +128,20 @@ def _describe_one(detail: Any) -> str:
     if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return _unknown(where, _known(detail["loc"]))
     value = detail["input"]
-    shown = "" if isinstance(value, dict) else f" is {json.dumps(value, default=str)[:80]}:"
+    shown = "" if isinstance(value, dict) else f" is {json.dumps(_without_secrets(value), default=str)[:80]}:"
     return f"{where or 'the recipe'}{shown} {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _without_secrets(value: Any) -> Any:
+    """The value as an error may show it: what may be user name, password or query of an address is blotted out."""
+    if isinstance(value, dict):
+        return {name: _without_secrets(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(one) for one in value]
+    if not isinstance(value, str) or ("://" not in value and " " in value):
+        return value
+    value = re.sub(r"(?s)^(\w+://)?.*@", r"\1...@", value)
+    return re.sub(r"(?s)(://[^?#]*[?#]).*", r"\1...", value)
 
 
 def _known(location: tuple[Any, ...]) -> dict[str, Any]:

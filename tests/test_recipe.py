@@ -48,6 +48,38 @@ def test_a_wrong_setting_is_refused_by_name(overrides, words):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("before", ["https://hunter2:pw@", "https://hunter2@", "https://hu:hunter2/x@", "hu:hunter2@"])
+@pytest.mark.parametrize(
+    ("field", "source"),
+    [
+        ("mirror_url", {"kind": "gutenberg", "ids": [1]}),
+        ("endpoint", {"kind": "wikipedia"}),
+        ("endpoint", {"kind": "huggingface", "id": "a/b"}),
+    ],
+)
+def test_an_address_with_a_password_is_refused_without_showing_it(field, source, before):
+    with pytest.raises(RecipeError, match=rf"{field} is .*\.\.\.@host\.example.*without user name") as refused:
+        read_recipe({"sources": {"a": source | {field: f"{before}host.example/x"}}}, "a test")
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        "https://a:hunter2@b.example/",
+        ["https://a:hunter2@b.example/"],
+        ["a:hunter2@b.example/x"],
+        [["https://b.example/?token=hunter2#hunter2"]],
+        ["https://b.example/?token=hunter2"],
+        [{"url": ["https://b.example/?token=hunter2"]}],
+    ],
+)
+def test_of_wrong_addresses_no_secret_is_shown(urls):
+    with pytest.raises(RecipeError, match=r"urls.*b\.example") as refused:
+        read_recipe({"sources": {"a": {"kind": "url", "urls": urls}}}, "a test")
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_recipe_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
         Recipe().name = "other"

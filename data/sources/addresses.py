@@ -39,7 +39,8 @@ def what_is_wrong(url: str) -> str:
     if not (url.isprintable() and url == url.strip() and " " not in url):
         return f"{shown(url)} has white space or control characters in it; write them as %20 and the like"
     if parts.scheme not in SCHEMES:
-        return f"{shown(url)[:80]!r} begins with none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        return f"{shown(url).rpartition('@')[2][:80]!r} begins with none of {known}"
     if (parts.scheme == "file") != (parts.hostname is None) or (parts.scheme == "file" and parts.path in ("", "/")):
         return f"{shown(url)} is incomplete; right are https://host/path, file:///path, s3://bucket/key"
     if parts.username is not None or parts.password is not None:
