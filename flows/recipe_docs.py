@@ -1,6 +1,7 @@
 """docs/recipe.md, written from the models themselves: `python -m flows.recipe_docs` prints it.
 
-Every field of `Recipe` enters the key of the stage that reads it, except those listed in `IN_NO_KEY`.
+Every field of `Recipe` enters the key of the stage that reads it, except those listed in `IN_NO_KEY`, by path or, where
+only one kind of source has it out of its keys, by that.
 """
 
 import json
@@ -16,6 +17,7 @@ IN_NO_KEY = {
     "sources.NAME.enabled": "it acts on which sources are used",
     "sources.NAME.max_epochs": "it acts on the shares of the training batches, so it enters the model's",
     "sources.NAME.max_bytes": "it acts on which items are used; those enter the key of their slot",
+    "sources.NAME.mirror": "it acts on which items are used; those enter the key of their slot",
     "sources.NAME.path": "where a folder lies is no part of what it holds",
     "sources.NAME.ids": "the books themselves do",
     "sources.NAME.urls": "the files themselves do, by address and mark",
@@ -25,9 +27,14 @@ IN_NO_KEY = {
     "sources.NAME.recheck_hours": "it acts on when is looked for changes",
     "sources.NAME.requests_per_second": "it acts on speed only",
     "sources.NAME.user_agent": "it acts on who asks only",
-    "sources.NAME.endpoint": "where a dataset is served from is no part of what it holds",
     "sources.NAME.token": "the name of a secret",
-    "sources.NAME.max_documents": "it acts on which rows are used; those enter the key of their slot",
+    "huggingface.endpoint": "where a dataset is served from is no part of what it holds",
+    "huggingface.config": "it chooses files; those enter the key of their slot",
+    "huggingface.revision": "it chooses files; those enter the key of their slot",
+    "huggingface.split": "it chooses files; those enter the key of their slot",
+    "huggingface.files": "they choose files; those enter the key of their slot",
+    "huggingface.route": "it acts on how files are cut into items; those enter the key of their slot",
+    "huggingface.max_documents": "it acts on which rows are used; those enter the key of their slot",
     "sources.NAME.titles": "they choose pages; those enter the key of their slot",
     "sources.NAME.titles_file": "its titles choose pages; those enter the key of their slot",
     "sources.NAME.categories": "they choose pages; those enter the key of their slot",
@@ -92,7 +99,8 @@ def _table(part: dict[str, Any], schema: dict[str, Any], at: str, exceptions: di
         if exceptions is None:
             key = "no"
         else:
-            reason = exceptions.get(path) or exceptions.get(at)
+            kind = part["properties"].get("kind", {}).get("const")
+            reason = exceptions.get(path) or exceptions.get(at) or exceptions.get(f"{kind}.{name}")
             key = f"no: {reason}" if reason else "yes"
         lines.append(f"| `{path}` | {_type(field, schema)} | {_default(name, field, part)} | {about} | {key} |")
     return [*lines, ""]
