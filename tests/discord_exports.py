@@ -85,7 +85,7 @@ def plain_conversations(messages, silence_minutes=60):
 
 def discord_runs(root, **settings):
     """Runs of the source over the folder `exports` below `root`."""
-    return SourceRuns(DiscordConfig(**{"path": "exports", **settings}), root)
+    return SourceRuns(root, DiscordConfig(**{"path": "exports", **settings}), again=True)
 
 
 def sentences(documents):

@@ -1,16 +1,14 @@
 """What the tests of the hub source share: tables as bytes, a source on the stand-in hub, and its runs one by one."""
 
 import io
-import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.ledger import assign
-from data.sources.base import Problem, RawDocument
 from data.sources.huggingface import HuggingFaceConfig
 from data.web.pacing import Clock, Pacer
+from tests.source_runs import SourceRuns
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 ID = "people/texts"
@@ -56,17 +54,13 @@ def quick_waits(monkeypatch):
     return found.made
 
 
-class Runs:
-    """One source, run again and again the way the raw stage does: look, ledger, fetch of slots that changed, read."""
+class Runs(SourceRuns):
+    """Runs of the source on a stand-in hub, whose settings may change in between."""
 
     def __init__(self, hub, folder, **settings):
+        super().__init__(folder)
         self.hub = hub
-        self.folder = folder
         self.settings = {"id": ID, "endpoint": hub.endpoint, **settings}
-        self.memo = self.ledger = self.look = self.changes = None
-        self.slots = {}  # number -> (items, folder)
-        self.fetched = []  # numbers of the slots that the last run fetched
-        self.notes = []
 
     @property
     def source(self):
@@ -75,33 +69,5 @@ class Runs:
     def run(self):
         """A run; returns everything that it reads."""
         self.hub.forget()
-        self.look = self.source.look(self.folder, self.memo)
-        self.memo = json.loads(json.dumps(self.look.memo))
-        ledger, slots, self.changes = assign(self.ledger, self.look, self.source.slot_bytes, "2024", self.source.mirror)
-        self.ledger = json.loads(json.dumps(ledger))
-        self.fetched = []
-        held = {}
-        for slot in slots:
-            items, before = self.slots.get(slot.number, ((), None))
-            if items == slot.items:
-                held[slot.number] = (items, before)
-                continue
-            out = self.folder / f"slot-{slot.number}-{len(list(self.folder.iterdir()))}"
-            out.mkdir()
-            work = self.folder / f"work-{out.name}"
-            self.facts = self.source.fetch(slot.items, self.folder, out, work, earlier=[before] if before else [])
-            self.fetched.append(slot.number)
-            held[slot.number] = (slot.items, out)
-        self.slots = held
-        return [one for number in sorted(held) for one in self.read(number)]
-
-    def read(self, number):
-        return list(self.source.read(self.slots[number][1], self.notes.append))
-
-
-def by_id(found):
-    return {one.native_id: one.text for one in found if isinstance(one, RawDocument)}
-
-
-def problems(found):
-    return [(one.what, one.where) for one in found if isinstance(one, Problem)]
+        self.fetch(self.source)
+        return self.read(self.source)

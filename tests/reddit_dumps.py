@@ -51,4 +51,4 @@ def dump(*posts, window_log=31):
 
 def reddit_runs(root, **settings):
     """Runs of the source over the folder `dumps` below `root`."""
-    return SourceRuns(RedditConfig(**{"path": "dumps", **settings}), root)
+    return SourceRuns(root, RedditConfig(**{"path": "dumps", **settings}), again=True)

@@ -12,7 +12,8 @@ import pytest
 from data.sources.base import SourceError
 from data.sources.hub.client import TRIES, Hub, HubFailedError, HubFile, NotOnHubError
 from data.sources.pack import ChangedSinceLookError
-from tests.hub_toys import ID, Runs, by_id, quick_waits, text, texts
+from tests.hub_toys import ID, Runs, quick_waits, text, texts
+from tests.source_runs import texts as by_id
 from tests.stand_in_hub import content_id, stand_in_hub
 
 TABLE = texts(0, 3000, group=500, compression="none")

@@ -11,7 +11,8 @@ from data.ledger import assign
 from data.sources.base import SourceError
 from data.sources.chats.rest import BlockedError
 from tests.discord_toys import DAY, GENERAL, OTHER, at, chatter, config, fast_clock, serve, two_channels
-from tests.remote_runs import Runs, problems, texts
+from tests.remote_runs import Runs
+from tests.source_runs import problems, texts
 from tests.stand_in_discord import message, snowflake
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "discord"

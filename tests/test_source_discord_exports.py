@@ -71,7 +71,7 @@ FORMS = {
 def test_every_form_of_a_file_gives_the_same(folder, tmp_path, monkeypatch, form, block):
     monkeypatch.setattr(discord_export, "BLOCK_BYTES", block)
     runs, documents = read(tmp_path, {"a.json": FORMS[form](export(MESSAGES))})
-    assert runs.problems == {}
+    assert runs.why == {}
     assert [one.meta["messages"] for one in documents.values()] == [len(one) for one in plain_conversations(MESSAGES)]
     assert sentences(documents) == [one["content"] for one in MESSAGES]
     assert [item.native_id for item in runs.config.look(tmp_path).items] == [
@@ -185,7 +185,7 @@ def test_a_damaged_message_costs_itself(folder, tmp_path, monkeypatch, form, blo
     monkeypatch.setattr(discord_export, "MESSAGE_BYTES", 20_000)
     data = form(export(MESSAGES)).replace(b'"Message 33 of', b'"Message 33" of')
     runs, documents = read(tmp_path, {"a.json": data})
-    assert list(runs.problems) == [("damaged", "a.json")]
+    assert list(runs.why) == [("damaged", "a.json")]
     (problem,) = runs.config.look(tmp_path).problems
     place = data.rindex(b"{", 0, data.index(MESSAGES[33]["id"].encode()))
     assert problem.why == f"1 messages cannot be read, at byte {place}; the others are used"
@@ -243,11 +243,11 @@ def test_a_cut_export_gives_what_is_there(folder, tmp_path, monkeypatch):
 
 def test_a_record_that_was_damaged_on_disk_is_named(folder, tmp_path):
     runs, _documents = read(tmp_path, {"a.json": export(MESSAGES)})
-    path = runs.slots[0] / "content.bin"
+    path = runs.slots[0][1] / "content.bin"
     records = path.read_bytes().split(b"\n")
     records[7:9] = [b"\xff" + records[7][1:], b"[" * len(records[8])]
     path.write_bytes(b"\n".join(records))
-    found = list(runs.config.read(runs.slots[0]))
+    found = list(runs.read())
     (problem,) = (one for one in found if isinstance(one, Problem))
     assert str(problem) == f"{CHANNEL}/2024-01: damaged: 2 records cannot be read"
     left = sentences({one.native_id: one for one in found if one is not problem})

@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from data.ledger import assign
 from data.sources import ranges
-from data.sources.base import Problem, RawDocument, SourceError
+from data.sources.base import RawDocument, SourceError
 from data.sources.folder import FolderConfig
 from data.sources.pack import ChangedSinceLookError
+from tests.source_runs import problems, texts
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 EXAMPLE = "Größe und Mühle: 5 €"
@@ -44,14 +45,6 @@ def fetch_and_read(config, root, notes=None):
     out.mkdir(exist_ok=True)
     config.fetch(items_of(config, root), root, out, root)
     return list(config.read(out, (notes if notes is not None else []).append))
-
-
-def texts(documents):
-    return {document.native_id: document.text for document in documents if isinstance(document, RawDocument)}
-
-
-def problems(found):
-    return {(problem.what, problem.where) for problem in found if isinstance(problem, Problem)}
 
 
 def test_every_kind_and_encoding_is_read(books, tmp_path):

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from data.ledger import assign
 from data.sources import ranges
-from data.sources.base import Problem, RawDocument
+from data.sources.base import Problem
 from data.sources.folder import FolderConfig
 from data.sources.ranges import cut_file
+from tests.source_runs import SourceRuns, texts
 
 LINES = "".join(json.dumps({"text": f"line {n} — über", "id": f"k{n}"}) + "\n" for n in range(40))
 
@@ -31,40 +32,14 @@ def books(tmp_path):
     return folder
 
 
-class Runs:
-    """Runs of one source one after the other, as the raw stage does them; `fetched` and `read` are of the last one."""
-
-    def __init__(self, config, root):
-        self.config, self.root = config, root
-        self.ledger = self.memo = None
-        self.folders = {}  # (slot, its items) -> where they were fetched
-        self.number = 0
+class Runs(SourceRuns):
+    """Runs of a source in which nothing may be wrong; they return the texts."""
 
     def run(self):
-        self.number += 1
-        look = self.config.look(self.root, json.loads(json.dumps(self.memo)))
-        self.memo = look.memo
-        self.ledger, slots, self.changes = assign(
-            self.ledger, look, self.config.slot_bytes, f"20{self.number}", self.config.mirror
-        )
-        self.fetched, texts = [], {}
-        for slot in slots:
-            key = (slot.number, tuple((item.native_id, item.fingerprint) for item in slot.items))
-            if key not in self.folders:
-                out = self.root / f"slot-{len(self.folders)}"
-                out.mkdir()
-                earlier = [folder for (number, _), folder in self.folders.items() if number == slot.number]
-                self.config.fetch(slot.items, self.root, out, out, earlier=earlier)
-                self.folders[key] = out
-                self.fetched += [item.native_id for item in slot.items]
-            for one in self.config.read(self.folders[key]):
-                if isinstance(one, RawDocument):
-                    assert one.native_id not in texts
-                    assert one.meta["look"] >= 1
-                    texts[one.native_id] = one.text
-                else:
-                    assert one.what == "ignored", one
-        return texts
+        found = super().run()
+        assert {one.what for one in self.problems} <= {"ignored"}
+        assert all(one.meta["look"] >= 1 for one in found.values())
+        return texts(found)
 
 
 def zipped(members):
@@ -111,7 +86,7 @@ BEFORE = {
 
 def test_runs_one_after_the_other(books, tmp_path):
     fill(books)
-    runs = Runs(FolderConfig(path="books", slot_bytes=1), tmp_path)  # every file in a slot of its own
+    runs = Runs(tmp_path, FolderConfig(path="books", slot_bytes=1))  # every file in a slot of its own
     assert runs.run() == BEFORE
     assert runs.run() == BEFORE
     assert runs.fetched == []
@@ -136,7 +111,7 @@ def test_runs_one_after_the_other(books, tmp_path):
 
 def test_another_order_of_listing_changes_nothing(books, tmp_path, monkeypatch):
     fill(books)
-    runs = Runs(FolderConfig(path="books", slot_bytes=1), tmp_path)
+    runs = Runs(tmp_path, FolderConfig(path="books", slot_bytes=1))
     assert runs.run() == BEFORE
     list_folder = os.scandir
     orders = []
@@ -158,7 +133,7 @@ def test_another_order_of_listing_changes_nothing(books, tmp_path, monkeypatch):
 def test_large_json_lines_are_cut_and_their_ids_stay_when_they_grow(books, tmp_path, monkeypatch):
     monkeypatch.setattr(ranges, "RANGE_BYTES", 200)
     (books / "a.jsonl").write_text(LINES)
-    runs = Runs(FolderConfig(path="books", slot_bytes=1), tmp_path)
+    runs = Runs(tmp_path, FolderConfig(path="books", slot_bytes=1))
     before = runs.run()
     assert list(before.values()) == [json.loads(line)["text"] for line in LINES.splitlines()]
     assert {name.partition("#")[0] for name in before} >= {"a.jsonl", "a.jsonl@0002"}
@@ -184,7 +159,7 @@ def table(rows, delimiter=","):
 def test_large_tables_are_cut_between_rows(books, tmp_path, monkeypatch, name, delimiter):
     monkeypatch.setattr(ranges, "RANGE_BYTES", 400)
     (books / name).write_text(table(ROWS[:50], delimiter))
-    runs = Runs(FolderConfig(path="books", slot_bytes=1), tmp_path)
+    runs = Runs(tmp_path, FolderConfig(path="books", slot_bytes=1))
     before = runs.run()
     assert list(before.values()) == [text for _, text in ROWS[:50]]
     items = FolderConfig(path="books").look(tmp_path).items
@@ -225,7 +200,7 @@ def test_settings_reach_the_readers(books, tmp_path):
     (books / "a.jsonl").write_text('{"story": "s1", "key": "k"}\n')
     (books / "b.zip").write_bytes(zipped({"c.csv": b"key,story\nx,s2\n"}))
     config = FolderConfig(path="books", text_field="story", id_field="key")
-    assert Runs(config, tmp_path).run() == {"a.jsonl#k": "s1", "b.zip/c.csv#x": "s2"}
+    assert Runs(tmp_path, config).run() == {"a.jsonl#k": "s1", "b.zip/c.csv#x": "s2"}
     other = FolderConfig(path="books", repair_mojibake=False)
     identities = [json.dumps(one.reading_identity()) for one in (config, other, FolderConfig(path="books"))]
     assert len(set(identities)) == 3

@@ -1,7 +1,6 @@
 """The gutenberg source against a mirror on the loopback, and on folders: what is asked, kept, skipped, and said."""
 
 import gzip
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +11,13 @@ from pydantic import ValidationError
 
 from data.ledger import assign
 from data.sources import gutenberg
-from data.sources.base import Problem, RawDocument, SourceError
+from data.sources.base import RawDocument, SourceError
 from data.sources.books import mirror as gutenberg_mirror
 from data.sources.gutenberg import GutenbergConfig
 from data.web.client import Web
 from data.web.errors import ChangedOnServerError, NotThereError
 from data.web.pacing import Clock, Pacer
+from tests.source_runs import SourceRuns
 from tests.stand_in_web import Page, answer, cut, stand_in_web
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -64,31 +64,9 @@ def mirror(clock):
         yield server
 
 
-class Runs:
-    """Looks, assigns, fetches and reads as the raw stage does, keeping ledger and memo from run to run."""
-
-    def __init__(self, root):
-        self.root, self.ledger, self.memo, self.earlier, self.count = root, None, None, {}, 0
-
-    def run(self, config):
-        look = config.look(self.root, self.memo)
-        self.memo = json.loads(json.dumps(look.memo))
-        self.ledger, slots, self.changes = assign(self.ledger, look, config.slot_bytes, "2024", config.mirror)
-        self.problems, found = list(look.problems), []
-        self.count += 1
-        for slot in slots:
-            out, work = (self.root / f"{name}-{self.count}-{slot.number}" for name in ("out", "work"))
-            out.mkdir(), work.mkdir()
-            config.fetch(slot.items, self.root, out, work, earlier=self.earlier.get(slot.number, []))
-            self.earlier[slot.number] = [out]
-            found += config.read(out)
-        self.problems += [one for one in found if isinstance(one, Problem)]
-        return {one.native_id: one for one in found if isinstance(one, RawDocument)}
-
-
 @pytest.fixture
 def runs(tmp_path):
-    return Runs(tmp_path)
+    return SourceRuns(tmp_path, again=True)
 
 
 def test_books_come_by_number_with_who_wrote_them(mirror, runs):
@@ -253,14 +231,14 @@ def test_a_folder_of_files_of_every_kind(tmp_path, runs):
         ("ignored", str(folder)),
     }
     notes = []
-    list(config.read(runs.earlier[0][0], notes.append))
+    list(config.read(runs.slots[0][1], notes.append))
     assert notes == [
         "1 files are no UTF-8 and were read as cp1252 (detected): 22367-8.txt",
         "1 books have no header of Project Gutenberg and were taken whole: plain.txt",
         "1 books have no end marker; what stands after the book, if anything, is still there: no-end.txt",
     ]
     untouched = GutenbergConfig(path="books", unwrap=False)
-    texts = {one.native_id: one.text for one in untouched.read(runs.earlier[0][0]) if isinstance(one, RawDocument)}
+    texts = {one.native_id: one.text for one in untouched.read(runs.slots[0][1]) if isinstance(one, RawDocument)}
     assert texts["1661-0.txt"] == f"{wrapped}\n\n{verse}"
     assert untouched.reading_identity() != config.reading_identity()
 
@@ -343,7 +321,7 @@ def test_no_bytes_raise_anything(tmp_path_factory, contents):
     for number, (framed, data) in enumerate(contents):
         whole = book(number, "XX").encode().replace(b"XX", data) if framed else data
         (root / f"{number}.txt").write_bytes(whole)
-    runs = Runs(root)
+    runs = SourceRuns(root)
     found = runs.run(GutenbergConfig(path="."))
     assert found.keys() | {one.where for one in runs.problems if one.what != "ignored"} == {
         f"{number}.txt" for number in range(len(contents))

@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from data.ledger import assign
 from data.sources.base import RawDocument, SourceError
 from data.sources.huggingface import HuggingFaceConfig
-from tests.hub_toys import ID, SHARED, Runs, by_id, parquet, problems, quick_waits, text, texts
+from tests.hub_toys import ID, SHARED, Runs, parquet, quick_waits, text, texts
+from tests.source_runs import problems
+from tests.source_runs import texts as by_id
 from tests.stand_in_hub import stand_in_hub
 
 
@@ -45,7 +47,7 @@ def test_whole_files_and_parts_give_the_same_documents(hub, dataset, tmp_path):
         (tmp_path / str(number)).mkdir()
         runs = Runs(hub, tmp_path / str(number), route=route, slot_bytes=slot_bytes)
         found.append(by_id(runs.run()))
-        assert {item.meta["commit"] for item in runs.look.items} == {sha} == set(runs.facts.details["commits"])
+        assert {item.meta["commit"] for item in runs.look.items} == {sha} == set(runs.facts[-1].details["commits"])
         if slot_bytes == 1_500:
             assert len(runs.slots) > 6, "large files are cut"
     whole = {name: one for n, path in enumerate(files) for name, one in expected(path, 100 * n, 100 * n + 100).items()}
@@ -59,7 +61,7 @@ def test_what_is_fetched_lies_in_the_slot_as_it_came(hub, dataset, tmp_path):
     runs.run()
     ((_, folder),) = runs.slots.values()
     assert (folder / "content.bin").read_bytes() == table
-    assert runs.facts.counts == {"items": 1, "bytes": len(table), "items_fetched": 1}
+    assert runs.facts[-1].counts == {"items": 1, "bytes": len(table), "items_fetched": 1}
 
 
 def test_only_the_columns_that_are_read_come(hub, dataset, tmp_path):
@@ -158,7 +160,7 @@ def test_a_change_in_a_slot_of_many_files_fetches_that_file_only(hub, dataset, t
     assert [found[f"data/train-2.parquet#{n}"] for n in range(50)] == [text(n) for n in range(900, 950)]
     assert len(found) == 200
     assert hub.count("resolve/.*parquet") == 1
-    assert runs.facts.counts["items_fetched"] == 1
+    assert runs.facts[-1].counts["items_fetched"] == 1
 
 
 def test_another_order_of_listing_and_a_lost_ledger_change_nothing(hub, dataset, tmp_path):
@@ -218,7 +220,7 @@ def test_sentences_are_joined_in_order(hub, dataset, tmp_path):
     found = runs.run()
     wanted = [[row for row in rows[at : at + 20] if row and row.strip()] for at in range(0, 95, 20)]
     assert list(by_id(found).items()) == [(f"train.parquet#{20 * n}", " ".join(run)) for n, run in enumerate(wanted)]
-    assert problems(found) == [("null", "train.parquet#7")]
+    assert problems(found) == {("null", "train.parquet#7")}
     runs = Runs(hub, tmp_path, join_rows=20, route="ranges", slot_bytes=100)  # each row group is an item
     assert [
         by_id([one])["train.parquet#20"].count("\n") for one in runs.run() if "#20" in getattr(one, "native_id", "")
@@ -334,7 +336,7 @@ def test_csv_with_line_ends_in_fields(hub, dataset, tmp_path):
     runs = Runs(hub, tmp_path, id_field="id")
     found = runs.run()
     assert by_id(found) == {"1": 'first\nline, and "second"', "2": "plain", "4": "last", "5": "tabs"}
-    assert problems(found) == [("broken", "train.csv#3")]
+    assert problems(found) == {("broken", "train.csv#3")}
 
 
 def test_settings_and_their_keys():

@@ -67,7 +67,7 @@ def test_the_samples_give_what_a_plain_reader_finds(tmp_path):
     assert [len(each) for each in (comments, old, submissions, few)] == [3000, 500, 800, 20]
     runs = reddit_runs(tmp_path, path=str(SHARED), **{"as": "posts"})
     documents = runs.run()
-    assert runs.problems == {
+    assert runs.why == {
         ("blank", "RC_2023-01.zst"): "1 line (201) without text",
         ("broken", "RC_2023-01.zst"): "1 line (101) cut or damaged",
         ("repeated", "2023-01"): "1 posts come more than once: t1_idiytj7",

@@ -47,7 +47,7 @@ def test_broken_blank_and_foreign_lines_are_named(folder, tmp_path):
     runs = reddit_runs(tmp_path, **{"as": "posts"})
     assert runs.run().keys() == {"a/t1_c1", "a/t1_c3", "a/t1_c6", "a/t3_c7"}
     assert texts(runs.run())["a/t1_c6"] == "half ?"
-    assert runs.problems == {
+    assert runs.why == {
         ("blank", "a.jsonl"): "3 lines (2, 4, 12) without text",
         ("broken", "a.jsonl"): "4 lines (3, 5, 6, 13) cut or damaged",
         ("foreign", "a.jsonl"): "2 lines (7, 10) neither comment nor submission",
@@ -61,7 +61,7 @@ def test_a_line_without_end_is_given_up(folder, tmp_path, monkeypatch):
     (folder / "a.jsonl").write_bytes(lines(comment("c1"), long, comment("c3")))
     runs = reddit_runs(tmp_path, **{"as": "posts"})
     assert runs.run().keys() == {"a/t1_c1", "a/t1_c3"}
-    assert runs.problems == {("broken", "a.jsonl"): "1 line (2) cut or damaged"}
+    assert runs.why == {("broken", "a.jsonl"): "1 line (2) cut or damaged"}
 
 
 @pytest.mark.parametrize("ending", [".zst", ".gz"])
@@ -74,7 +74,7 @@ def test_a_file_cut_anywhere_gives_what_comes_before(folder, tmp_path, ending):
         runs = reddit_runs(tmp_path, **{"as": "posts"})
         documents = runs.run()
         assert "2024-01/t3_last" in documents, "the other file of the item is read all the same"
-        assert ("cut", f"RC_2024-01{ending}") in runs.problems
+        assert ("cut", f"RC_2024-01{ending}") in runs.why
         counts.append(len(documents))
     assert counts == sorted(counts)
 
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_named(folder, tmp_path):
     (folder / "RC_2024-02.zst").write_bytes(b"no zstandard at all")
     runs = reddit_runs(tmp_path, **{"as": "posts"})
     runs.run()
-    assert {where for what, where in runs.problems if what in ("damaged", "cut")} == {
+    assert {where for what, where in runs.why if what in ("damaged", "cut")} == {
         "RC_2024-01.zst",
         "RC_2024-02.zst",
     }
@@ -98,7 +98,7 @@ def test_a_bomb_stops(folder, tmp_path, monkeypatch):
     (folder / "RC_2024-01.zst").write_bytes(zstandard.compress(data))
     runs = reddit_runs(tmp_path, **{"as": "posts"})
     runs.run()
-    (why,) = [why for (what, _), why in runs.problems.items() if what == "decompression_bomb"]
+    (why,) = [why for (what, _), why in runs.why.items() if what == "decompression_bomb"]
     assert "10000000 bytes or 200 times are allowed" in why
 
 
@@ -155,7 +155,7 @@ def test_reading_in_files_changes_no_document(folder, tmp_path, monkeypatch):
         found[limit] = texts(run.run())
     assert found[10**9] == found[10_000]
     assert len(found[10_000]) == 25
-    assert all(run.problems[("repeated", "2024-01")].endswith("t1_c0") for run in runs.values())
+    assert all(run.why[("repeated", "2024-01")].endswith("t1_c0") for run in runs.values())
 
 
 def test_a_long_thread_comes_in_parts(folder, tmp_path, monkeypatch):

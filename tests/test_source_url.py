@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from data.ledger import assign
 from data.sources import addresses
-from data.sources.base import Problem, RawDocument, SourceError
+from data.sources.base import SourceError
 from data.sources.pack import ChangedSinceLookError
 from data.sources.url import UrlConfig
 from data.web.client import Web
@@ -25,6 +25,7 @@ from data.web.errors import WrongContentError
 from data.web.pacing import Clock, Pacer
 from flows.recipe import RecipeError, with_overrides
 from flows.recipes import load_recipe
+from tests.source_runs import SourceRuns
 from tests.stand_in_web import Page, answer, cut, stand_in_web
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -45,31 +46,9 @@ def server(monkeypatch):
         yield running
 
 
-class Runs:
-    """Looks, assigns, fetches and reads as the raw stage does, keeping ledger and memo from run to run."""
-
-    def __init__(self, root):
-        self.root, self.ledger, self.memo, self.earlier, self.count = root, None, None, {}, 0
-
-    def run(self, config):
-        look = config.look(self.root, self.memo)
-        self.memo = json.loads(json.dumps(look.memo))
-        self.ledger, slots, self.changes = assign(self.ledger, look, config.slot_bytes, "2024", config.mirror)
-        self.problems, found, self.notes = list(look.problems), [], []
-        self.count += 1
-        for slot in slots:
-            out, work = (self.root / f"{name}-{self.count}-{slot.number}" for name in ("out", "work"))
-            out.mkdir(), work.mkdir()
-            config.fetch(slot.items, self.root, out, work, earlier=self.earlier.get(slot.number, []))
-            self.earlier[slot.number] = [out]
-            found += config.read(out, self.notes.append)
-        self.problems += [one for one in found if isinstance(one, Problem)]
-        return {one.native_id: one for one in found if isinstance(one, RawDocument)}
-
-
 @pytest.fixture
 def runs(tmp_path):
-    return Runs(tmp_path)
+    return SourceRuns(tmp_path, again=True)
 
 
 def config_of(server, *paths, **more):
@@ -323,6 +302,6 @@ def test_any_address_is_taken_or_refused(url):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None)
 def test_no_content_raises_anything(server, tmp_path_factory, data, kind):
     server.pages["/any"] = Page(data, kind=kind.replace("\xa0", "?"))
-    runs = Runs(tmp_path_factory.mktemp("any"))
+    runs = SourceRuns(tmp_path_factory.mktemp("any"))
     found = runs.run(config_of(server, "/any"))
     assert found or runs.problems

@@ -14,7 +14,8 @@ from data.sources.pack import ChangedSinceLookError
 from data.sources.wiki import mediawiki
 from data.sources.wikipedia import WikipediaConfig
 from data.web.pacing import Pacer
-from tests.remote_runs import FastClock, Runs, problems, texts
+from tests.remote_runs import FastClock, Runs
+from tests.source_runs import problems, texts
 from tests.stand_in_mediawiki import Article, Wiki
 
 AGENT = "TextmillTests/1.0 (tests@textmill.invalid)"
