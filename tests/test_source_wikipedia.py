@@ -141,8 +141,9 @@ def test_what_is_no_page_is_named(wiki, tmp_path):
         config(wiki, titles=("No such page",)).look(tmp_path)
     with pytest.raises(SourceError, match="needs `titles`"):
         config(wiki).look(tmp_path)
-    with pytest.raises(SourceError, match=r"nowhere\.txt \(titles_file\) cannot be read"):
-        config(wiki, titles_file="nowhere.txt").look(tmp_path)
+    for lost in ("nowhere.txt", "~nobody-at-all/titles.txt"):
+        with pytest.raises(SourceError, match=rf"{lost} \(titles_file\) cannot be read"):
+            config(wiki, titles_file=lost).look(tmp_path)
 
 
 def test_titles_are_asked_for_in_batches_that_servers_take(wiki, tmp_path):

@@ -6,7 +6,7 @@ unwrapping.py; where books lie on a mirror is known to mirror.py.
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -41,7 +41,7 @@ class GutenbergConfig(SourceConfig):
 
     needs: ClassVar[str] = "network, or a folder of books"
     rights: ClassVar[str] = "public domain in the USA; books under copyright are skipped; check the law where you are"
-    example: ClassVar[dict[str, Any]] = {"kind": "gutenberg", "ids": [1342, 1661]}
+    example: ClassVar[Mapping[str, Any]] = {"kind": "gutenberg", "ids": [1342, 1661]}
 
     kind: Literal["gutenberg"] = "gutenberg"
     licence: str = Field(

@@ -1,8 +1,8 @@
 """A dataset on the Hugging Face hub: Parquet, JSON lines or CSV, by id, config, revision, split and columns.
 
 This module ties together what data/sources/hub/files.py chooses, items.py cuts, fetching.py brings, rows.py and
-row_documents.py read; hub.py talks to the hub. A look asks for the commit first: as long as it is the one of the look
-before, nothing else is asked for. Items carry the commit that last touched their file, and are served from it.
+row_documents.py read; client.py talks to the hub. A look asks for the commit first: as long as it is the one of the
+look before, nothing else is asked for. Items carry the commit that last touched their file, and are served from it.
 """
 
 import json

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -39,7 +39,7 @@ _MEANING = 1  # of the texts; raised by hand when another text is made of the sa
 class PythonDocsConfig(SourceConfig):
     """Documentation and docstrings of the running Python: about 600 documents, 2 MB of English prose."""
 
-    rights = "the licence of Python (PSF-2.0) lets you pass it on"
+    rights: ClassVar[str] = "the licence of Python (PSF-2.0) lets you pass it on"
 
     kind: Literal["python-docs"] = "python-docs"
     licence: str = Field("PSF-2.0", min_length=1, description="Licence of the text, as an SPDX identifier.")

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from data.facts import Facts, Progress, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.pack import EarlierPacks, PackReader, PackWriter, read_items
-from data.sources.settings import ServerAddress, UserAgent
+from data.sources.settings import LocalPath, ServerAddress, UserAgent
 from data.sources.wiki.languages import category_title, disambiguation_categories, sections_without_prose
 from data.sources.wiki.pages import read_page
 from data.sources.wiki.text import article_text, section_key
@@ -38,8 +38,8 @@ _MAX_NAMED = 20  # pages named in one note
 class WikipediaConfig(SourceConfig):
     """Articles of a Wikipedia by title and by category, as plain text; only new and changed ones are fetched again."""
 
-    needs = "network; `user_agent` with a contact; `titles`, `titles_file` or `categories`"
-    rights = "CC BY-SA 4.0: name the articles (title and url are kept), share alike"
+    needs: ClassVar[str] = "network; `user_agent` with a contact; `titles`, `titles_file` or `categories`"
+    rights: ClassVar[str] = "CC BY-SA 4.0: name the articles (title and url are kept), share alike"
     example: ClassVar[Mapping[str, Any]] = {
         "kind": "wikipedia",
         "titles": ["Printing press", "Paper"],
@@ -55,9 +55,8 @@ class WikipediaConfig(SourceConfig):
         description="Which Wikipedia: the first part of its address, as in en, de, simple, zh-yue.",
     )
     titles: tuple[str, ...] = Field((), description="Titles of articles.")
-    titles_file: str | None = Field(
+    titles_file: LocalPath | None = Field(
         None,
-        min_length=1,
         description="A file with one title a line, in UTF-8; lines that begin with # are passed over. A relative path "
         "is below the project's root.",
     )
@@ -221,11 +220,11 @@ class WikipediaConfig(SourceConfig):
     def _titles_of_file(self, root: Path) -> list[str]:
         if self.titles_file is None:
             return []
-        path = root / Path(self.titles_file).expanduser()
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise SourceError(f"{path} (titles_file) cannot be read: {error}. Give a file in UTF-8.") from error
+            lines = (root / Path(self.titles_file).expanduser()).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError, RuntimeError) as error:  # ~somebody who does not exist
+            why = f"cannot be read: {error}. Give a file in UTF-8."
+            raise SourceError(f"{self.titles_file} (titles_file) {why}") from error
         return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
