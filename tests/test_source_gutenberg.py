@@ -281,6 +281,7 @@ def test_a_folder_without_books_is_an_error(tmp_path, prepare, said):
         ({}, "set either ids"),
         ({"ids": [1], "path": "x"}, "set either ids"),
         ({"ids": [0]}, "numbered from 1"),
+        ({"path": "a\0"}, "NUL"),
         ({"ids": [1], "mirror_url": "https://www.gutenberg.org"}, "blocks machines"),
         ({"ids": [1], "mirror_url": "ftp://x"}, "no address"),
         ({"ids": [1], "mirror_url": "http://["}, "no address"),
