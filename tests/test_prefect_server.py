@@ -59,7 +59,7 @@ class Textmill:
         )
 
     def wait_until_up(self):
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 400
         while "Textmill is up" not in self.log.read_text():
             assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.3)

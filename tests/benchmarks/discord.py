@@ -32,7 +32,7 @@ def sample() -> dict[str, Any]:
     if paths:
         return dict(json.loads(paths[0].read_text(encoding="utf-8")))
     role = {"id": "3", "name": "helper", "color": "#3498DB", "position": 3}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {
             **dict.fromkeys(("id", "type", "timestamp", "timestampEdited", "callEndedTimestamp")),
             "type": "GuildMemberJoin" if number % 29 == 0 else "Reply" if number % 6 == 0 else "Default",
@@ -73,7 +73,7 @@ def write_export(path: Path, size: int, pause_minutes: float = 7) -> int:
                 at += timedelta(minutes=pause_minutes * (30 if number % 11 == 0 else 1))
                 ids.append(str((round(at.timestamp() * 1000) - 1_420_070_400_000 << 22) + number % 4096))
                 stamp = at.isoformat(timespec="milliseconds")
-                changed = {"id": ids[-1], "timestamp": stamp}
+                changed: dict[str, Any] = {"id": ids[-1], "timestamp": stamp}
                 if "reference" in message:
                     changed["reference"] = {**message["reference"], "messageId": ids[max(0, number - number % 40)]}
                 text = json.dumps({**message, **changed}, indent=2, ensure_ascii=False)

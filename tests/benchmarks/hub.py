@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,7 +31,7 @@ GOAL = 150.0  # MB/s
 GOAL_MEMORY = 500.0  # MB
 GOAL_LOOK = 5.0  # s
 SHARDS = 400
-SHAPES = {
+SHAPES: dict[str, tuple[str, int, dict[str, Any]]] = {
     "web pages, snappy": ("snappy", 1_000, {"id_field": "id", "url_field": "url", "date_field": "date"}),
     "web pages, zstd": ("zstd", 1_000, {}),
     "sentences, joined by 200": ("snappy", 1_000, {"join_rows": 200, "row_separator": " "}),
@@ -84,7 +85,7 @@ def read_slot(shape: str, folder: Path) -> None:
     from data.sources.base import RawDocument
     from data.sources.huggingface import HuggingFaceConfig
 
-    source = HuggingFaceConfig(id="people/texts", **SHAPES[shape][2])  # type: ignore[arg-type]
+    source = HuggingFaceConfig(id="people/texts", **SHAPES[shape][2])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     begin, work_begin = time.perf_counter(), time.process_time()
@@ -107,7 +108,7 @@ def peak_memory() -> float:
 
 def look_again(folder: Path, rounds: int) -> tuple[list[float], int, int]:
     """Seconds of looks at a snapshot of `SHARDS` files in which nothing is new, their requests, and the items."""
-    from data.sources import hub as client
+    from data.sources.hub import client
     from tests.hub_toys import Runs, parquet
     from tests.stand_in_hub import stand_in_hub
 

@@ -63,7 +63,9 @@ class PlainGPT(nn.Module):
         self.ln_f = nn.LayerNorm(WIDTH, bias=False)
         self.lm_head = nn.Linear(WIDTH, vocab_size, bias=False)
         self.lm_head.weight = self.wte.weight
-        self.apply(lambda m: nn.init.normal_(m.weight, 0, 0.02) if isinstance(m, (nn.Linear, nn.Embedding)) else None)
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, 0, 0.02)
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
