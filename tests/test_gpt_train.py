@@ -38,7 +38,7 @@ def start(job: Path, *arguments: str, **options) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=240)
     return process.returncode, out, error
 
 

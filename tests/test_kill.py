@@ -76,7 +76,7 @@ def start_server(home: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def wait_for_server(api: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 400
     while True:
         try:
             urllib.request.urlopen(f"{api}/health", timeout=5).close()
