@@ -15,18 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data.ledger import assign
+from data.ledger import assign, within
 from data.sources import addresses
 from data.sources.base import SourceError
 from data.sources.pack import ChangedSinceLookError
 from data.sources.url import UrlConfig
 from data.web.client import Web
-from data.web.errors import WrongContentError
+from data.web.errors import NotThereError, WrongContentError
 from data.web.pacing import Clock, Pacer
 from flows.recipe import RecipeError, with_overrides
 from flows.recipes import load_recipe
 from tests.source_runs import SourceRuns
-from tests.stand_in_web import Page, answer, cut, stand_in_web
+from tests.stand_in_web import Page, answer, cut, slow, stand_in_web
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 PAGE = (
@@ -166,6 +166,43 @@ def test_what_fails_is_named_and_deletes_nothing(server, runs):
     assert len(runs.run(config_of(server, "/a.txt", "/b.txt"))) == 2
     assert [(one.what, one.where) for one in runs.problems] == [("unreachable", server.url + "/a.txt")]
     assert runs.changes.absent == (server.url + "/a.txt",)
+
+
+def test_files_whose_length_nobody_tells_fill_slots_and_caps(server, tmp_path):
+    paths = [f"/{number}.txt" for number in range(5)]
+    server.pages |= {path: Page(b"text", says_length=False) for path in paths}
+    config = config_of(server, *paths, slot_bytes=600_000, max_bytes=800_000)
+    _, slots, _ = assign(None, config.look(tmp_path), config.slot_bytes, "2024")
+    assert [len(slot.items) for slot in slots] == [2, 2, 1]
+    assert [len(slot.items) for slot in within(slots, config.max_bytes)] == [2, 1]
+    config.fetch(slots[0].items, tmp_path, tmp_path, tmp_path)
+    assert [one.text for one in config.read(tmp_path)] == ["text", "text"]
+
+
+def test_what_a_look_has_seen_of_the_length_is_missed_later(server, tmp_path):
+    config = config_of(server, "/a.txt")
+    _, slots, _ = assign(None, config.look(tmp_path), 10, "2024")
+    server.pages["/a.txt"].says_length = False
+    server.script["/a.txt"] = [cut(4)]
+    config.fetch(slots[0].items, tmp_path, tmp_path, tmp_path)
+    assert (tmp_path / "content.bin").read_bytes() == b"text of a"
+
+
+def test_several_files_come_at_once_and_lie_in_their_order(server, tmp_path):
+    paths = [f"/{number}.txt" for number in range(6)]
+    server.pages |= {path: Page(path.encode() * 1000) for path in paths}
+    config = config_of(server, *paths, parallel=3)
+    _, [slot], _ = assign(None, config.look(tmp_path), config.slot_bytes, "2024")
+    server.most_at_once = 0
+    server.script |= {path: [slow(0.05)] for path in paths} | {"/3.txt": [answer(404)]}
+    with pytest.raises(NotThereError, match=r"/3\.txt"):
+        config.fetch(slot.items, tmp_path, tmp_path, tmp_path)
+    assert 2 <= server.most_at_once <= 3
+    told = []
+    config.fetch(slot.items, tmp_path, tmp_path, tmp_path, lambda *what: told.append(what))
+    assert (tmp_path / "content.bin").read_bytes() == b"".join(path.encode() * 1000 for path in paths)
+    assert all(done <= total == 36_000 for done, total, _ in told) and told[-1] == (36_000, 36_000, "bytes")
+    assert server.methods("/0.txt") == ["HEAD", "GET"], "what was there is not fetched again"
 
 
 def test_local_files(tmp_path, runs):

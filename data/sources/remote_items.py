@@ -4,16 +4,19 @@ A fingerprint spells out its mark (`etag:"abc"`), so that a fetch can tell wheth
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from data.facts import Facts, Progress, no_progress
-from data.sources.base import SlotItem
+from data.sources.base import SlotItem, SourceError
 from data.sources.pack import CHUNK, EarlierPacks, PackWriter
 from data.web.client import Remote, Web
 
+UNTOLD_BYTES = 250_000  # what a file counts as when its server tells no length: a large page, a small book
 _ETAG, _DATE, _SHA256, _SIZE = "etag:", "date:", "sha256:", "size:"
 
 
@@ -47,6 +50,11 @@ def marks(mark: str) -> Marks:
     return Marks()
 
 
+def size_of(remote: Remote) -> int:
+    """Bytes that a file counts in slots and caps: its length, or an estimate where the server does not tell."""
+    return UNTOLD_BYTES if remote.size is None else remote.size
+
+
 def is_sure(mark: str) -> bool:
     """Whether a change of the copy always changes its fingerprint."""
     return not mark.startswith(_SIZE)
@@ -63,20 +71,50 @@ def fetch_items(
     work: Path,
     progress: Progress = no_progress,
     earlier: Sequence[Path] = (),
+    parallel: int = 1,
 ) -> Facts:
-    """Fetch the items of a slot as `SourceConfig.fetch` says; files that are complete stay in `work` until then."""
-    kept = cache(lambda: EarlierPacks(earlier))
+    """Fetch the items of a slot as `SourceConfig.fetch` says, up to `parallel` at once; what is complete stays in
+    `work` until all of them are. The first that fails ends the others.
+    """
+    kept = EarlierPacks(earlier)
+    wanted = [item for item in items if kept.chunks(item) is None]
     total = sum(item.size for item in items)
-    done = 0
-    for item in items:
-        if not (earlier and kept().chunks(item) is not None):
-            bring(item, _place(work, item), partial(_tell, progress, done, total))
-        done += item.size
+    meter = _Meter(total - sum(item.size for item in wanted), total, progress)
+    pool = ThreadPoolExecutor(parallel)
+    try:
+        coming = {pool.submit(bring, item, _place(work, item), partial(meter.tell, item)): item for item in wanted}
+        for one in as_completed(coming):
+            one.result()
+            meter.tell(coming[one], coming[one].size, 0, "bytes")
+    finally:
+        meter.stopped = True
+        pool.shutdown(wait=True, cancel_futures=True)
     with PackWriter(out, total, progress) as pack:
         for item in items:
-            chunks = kept().chunks(item) if earlier else None
+            chunks = kept.chunks(item)
             pack.add(item, _chunks_of(_place(work, item)) if chunks is None else chunks, check=False)
     return Facts(counts={"items": pack.items, "bytes": pack.bytes})
+
+
+class _Meter:
+    """Adds up what several threads bring, for the progress of their slot. `stopped` ends each at its next word."""
+
+    def __init__(self, done: int, total: int, progress: Progress) -> None:
+        self.stopped = False
+        self._done: float = done
+        self._total = total
+        self._progress = progress
+        self._of: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def tell(self, item: SlotItem, done: float, _size: float, unit: str) -> None:
+        """Take the progress of one item."""
+        if self.stopped:
+            raise SourceError("The fetch of another item failed.")
+        with self._lock:
+            self._done += done - self._of.get(item.native_id, 0)
+            self._of[item.native_id] = done
+            self._progress(self._done, max(self._done, self._total), unit)
 
 
 def bring_from_web(
@@ -87,17 +125,13 @@ def bring_from_web(
     web.download(
         address,
         into,
+        seen_size=None if item.size == UNTOLD_BYTES else item.size,
         expect_sha256=known.sha256,
         etag=known.etag,
         last_modified=known.last_modified,
         headers=headers,
         progress=progress,
     )
-
-
-def _tell(progress: Progress, before: int, total: int, done: float, _size: float, unit: str) -> None:
-    """Progress of one item as progress of its slot."""
-    progress(before + done, total, unit)
 
 
 def _place(work: Path, item: SlotItem) -> Path:

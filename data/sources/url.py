@@ -21,7 +21,7 @@ from data.formats.reading import packed_file, read_file
 from data.sources.addresses import Places, name_in, what_is_wrong
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceError, no_note
 from data.sources.pack import PackReader, read_items
-from data.sources.remote_items import fetch_items, fingerprint, is_sure
+from data.sources.remote_items import fetch_items, fingerprint, is_sure, size_of
 from data.sources.secrets import secret
 from data.sources.settings import UserAgent
 from data.web.client import Remote, Web
@@ -142,7 +142,7 @@ class UrlConfig(FilesConfig):
         if remote.content_type and (kind_of(name) is None or charset_of(remote.content_type)):
             meta["content_type"] = remote.content_type
         mark = fingerprint(remote, address.sha256)
-        return Item(address.url, mark, remote.size or 0, address.url, meta=meta)
+        return Item(address.url, mark, size_of(remote), address.url, meta=meta)
 
     def fetch(
         self,
@@ -156,7 +156,7 @@ class UrlConfig(FilesConfig):
         """Bring the files as they are."""
         with self._web() as web:
             places = Places(web, self._headers())
-            facts = fetch_items(places.bring, items, out, work, progress, earlier)
+            facts = fetch_items(places.bring, items, out, work, progress, earlier, self.parallel)
         facts.licences = [self.licence]
         return facts
 

@@ -154,7 +154,7 @@ class Web(AbstractContextManager["Web"]):
         self,
         url: str,
         into: Path,
-        expect_size: int | None = None,
+        seen_size: int | None = None,
         expect_sha256: str | None = None,
         etag: str | None = None,
         last_modified: str | None = None,
@@ -164,12 +164,13 @@ class Web(AbstractContextManager["Web"]):
         """Bring what an address holds into a new file, as it is stored there, continuing what an earlier call began.
 
         into           named after what is expected: a file that is there already is taken for the result
+        seen_size      as `look` saw it; so much must come where the server sends without telling the length
         expect_sha256  hexadecimal, in either case
         etag, last_modified  as `look` saw them; where the server now tells others, it has another copy
 
         Raises ChangedOnServerError, WrongContentError, and as `get`; what came so far stays beside `into`.
         """
-        expected = Expected(expect_size, expect_sha256 and expect_sha256.lower(), etag, last_modified)
+        expected = Expected(seen_size, expect_sha256 and expect_sha256.lower(), etag, last_modified)
         return download(self, url, into, expected, headers or {}, progress)
 
     @contextmanager

@@ -33,7 +33,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of a file before it comes; None where nothing is. Size in bytes, the marks as a look saw them."""
+    """What is known of a file before it comes; None where nothing is. Size in bytes and marks as a look saw them.
+
+    The size counts only where the server sends without telling another: some count otherwise when merely looked at.
+    """
 
     size: int | None = None
     sha256: str | None = None
@@ -167,7 +170,7 @@ class _Coming:
             self._address,
             headers.get("etag") or None,
             headers.get("last-modified") or None,
-            int(size) if _is_number(size) else None,
+            int(size) if _is_number(size) else self._expected.size,
         )
         seen = self._expected
         pairs = (("ETag", seen.etag, now.etag), ("date", seen.last_modified, now.last_modified))
@@ -189,27 +192,23 @@ class _Coming:
                 file.write(chunk)
                 done += len(chunk)
                 self._tell(done, size)
-                if self._expected.size is not None and done > self._expected.size:
-                    return  # it is wrong already
         if size is not None and done < size:
             raise MayPassError(UnreachableError(self._url, f"the connection ended after {done} of {size} bytes"))
 
     def _tell(self, done: int, size: int | None) -> None:
         if time.monotonic() - self._told > _PROGRESS_SECONDS:
             self._told = time.monotonic()
-            self._progress(done, size or self._expected.size or 0, "bytes")
+            self._progress(done, size or 0, "bytes")
 
     def what_is_wrong(self) -> str:
         """Why what is there is not what was expected; empty if it is."""
-        size = self._part.stat().st_size
-        if self._expected.size is not None and size != self._expected.size:
-            return f"{self._expected.size} bytes were expected, {size}{' or more' * (size > self._expected.size)} came"
-        if self._expected.sha256 is not None:
-            with self._part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != self._expected.sha256:
-                return f"sha256 {self._expected.sha256} was expected, {digest} came ({size} bytes)"
-        return ""
+        if self._expected.sha256 is None:
+            return ""
+        with self._part.open("rb") as file:
+            digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        if digest == self._expected.sha256:
+            return ""
+        return f"sha256 {self._expected.sha256} was expected, {digest} came ({size} bytes)"
 
     def forget(self) -> None:
         """Begin anew at the next attempt."""

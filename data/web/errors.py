@@ -55,7 +55,7 @@ class ChangedOnServerError(WebError):
 
 
 class WrongContentError(WebError):
-    """What came is not what was expected, in size or checksum."""
+    """What came does not have the checksum that was expected."""
 
 
 class MayPassError(Exception):
