@@ -15,7 +15,6 @@ from data.sources.base import RawDocument, SourceError
 from data.sources.books import mirror as gutenberg_mirror
 from data.sources.gutenberg import GutenbergConfig
 from data.web.client import Web
-from data.web.errors import ChangedOnServerError, NotThereError
 from data.web.pacing import Clock, Pacer
 from tests.source_runs import SourceRuns
 from tests.stand_in_web import Page, answer, cut, stand_in_web
@@ -124,10 +123,32 @@ def test_additions_changes_and_deletions(mirror, runs, clock):
     assert runs.changes.deleted == ("84",)
     clock.now += 25 * HOUR
     del mirror.pages["/0/5/5.txt"]
-    assert runs.run(config.model_copy(update={"ids": (1661, 5)})).keys() == {"1661"}
+    config = config.model_copy(update={"ids": (1661, 5)})
+    for _ in range(2):
+        assert runs.run(config).keys() == {"1661", "5"}, "a mirror may be at work on its files"
+        assert [(one.what, one.where) for one in runs.problems] == [("missing_now", "5")]
+        clock.now += 1 * HOUR
+    clock.now += 23 * HOUR
+    assert runs.run(config).keys() == {"1661"}
     assert runs.changes.deleted == ("5",)
+    assert [(one.what, one.where) for one in runs.problems] == [("missing", "5")]
     runs.ledger = runs.memo = None
-    assert runs.run(config).keys() == {"1661", "84"}
+    assert runs.run(config).keys() == {"1661"}
+
+
+def test_a_passing_404_changes_nothing(mirror, runs, clock):
+    config = GutenbergConfig(ids=(1661, 84), mirror_url=mirror.url)
+    runs.run(config)
+    clock.now += 25 * HOUR
+    mirror.script["/cache/epub/84/pg84.txt"] = [answer(404)]
+    assert runs.run(config).keys() == {"1661", "84"} and str(runs.changes).startswith("nothing new")
+    assert [(one.what, one.where) for one in runs.problems] == [("missing_now", "84")]
+    clock.now += 1 * HOUR
+    assert runs.run(config).keys() == {"1661", "84"} and str(runs.changes) == "nothing new, 2 unchanged"
+    assert runs.problems == []
+    mirror.asked.clear()
+    runs.run(config)
+    assert mirror.asked == []
 
 
 def test_a_mirror_that_fails_for_one_book_deletes_nothing(mirror, runs, clock):
@@ -159,7 +180,7 @@ def test_a_fetch_that_breaks_off_is_continued(mirror, tmp_path):
     out, work = tmp_path / "out", tmp_path / "work"
     out.mkdir(), work.mkdir()
     mirror.script["/cache/epub/84/pg84.txt"] = [cut(100), answer(404)]
-    with pytest.raises(NotThereError):
+    with pytest.raises(SourceError, match=r"404 Not Found\. .* set recheck_hours to 0 .* or take book 84 out"):
         config.fetch(slots[0].items, tmp_path, out, work)
     mirror.asked.clear()
     told = []
@@ -174,7 +195,7 @@ def test_a_book_that_changes_after_the_look_is_named(mirror, tmp_path):
     config = GutenbergConfig(ids=(1661,), mirror_url=mirror.url)
     _, slots, _ = assign(None, config.look(tmp_path), config.slot_bytes, "2024")
     mirror.pages["/1/6/6/1661/1661-0.txt"].etag = '"2"'
-    with pytest.raises(ChangedOnServerError, match=r"1661-0\.txt: it changed since it was looked at .* Run again"):
+    with pytest.raises(SourceError, match=r"1661-0\.txt: it changed since it was looked at .* set recheck_hours to 0"):
         config.fetch(slots[0].items, tmp_path, tmp_path, tmp_path)
 
 

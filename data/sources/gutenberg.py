@@ -30,6 +30,7 @@ from data.sources.ranges import Memo, cut_file
 from data.sources.remote_items import bring_from_web, fetch_items
 from data.sources.settings import LocalPath, ServerAddress, UserAgent
 from data.web.client import Web
+from data.web.errors import ChangedOnServerError, NotThereError
 
 _WANTED = (".txt", *(f".txt{compression}" for compression in COMPRESSIONS))
 _MAX_NAMED = 20
@@ -57,7 +58,10 @@ class GutenbergConfig(SourceConfig):
     unwrap: bool = Field(True, description="Whether the lines of prose are joined to paragraphs; verse always stays.")
     requests_per_second: float = Field(1.0, gt=0, le=20, description="To the mirror, one request at a time.")
     recheck_hours: float = Field(
-        24.0, ge=0, description="A book that was found within this time is not asked for again; books hardly change."
+        24.0,
+        ge=0,
+        description="A book that was asked for within this time is not asked for again; one that was there is gone "
+        "when it is found missing for so long.",
     )
     user_agent: UserAgent = Field("Textmill/0.1", min_length=5)
 
@@ -199,7 +203,13 @@ class GutenbergConfig(SourceConfig):
             )
 
     def _bring(self, web: Web, item: SlotItem, into: Path, progress: Progress) -> None:
-        bring_from_web(web, f"{self.mirror_url}/{item.meta['file']}", item, into, progress)
+        try:
+            bring_from_web(web, f"{self.mirror_url}/{item.meta['file']}", item, into, progress)
+        except (ChangedOnServerError, NotThereError) as error:
+            raise SourceError(
+                f"{error} That look was up to {self.recheck_hours:g} hours ago: set recheck_hours to 0 for one run, or "
+                f"take book {item.native_id} out of ids."
+            ) from error
 
     def _web(self) -> Web:
         return Web(self.user_agent, self.requests_per_second, parallel=1)
