@@ -8,6 +8,10 @@ Progress = Callable[[float, float, str], None]
 """Called as progress(done, total, unit); cheap enough to call a few times a second."""
 
 
+TO_ASK_AGAIN = "to_ask_again"
+"""The count, of a raw slot, of items that a server failed to give; a later run asks for them again."""
+
+
 def no_progress(done: float, total: float, unit: str) -> None:
     """The progress callback of somebody who does not watch."""
 

@@ -12,10 +12,11 @@ from prefect.cache_policies import NO_CACHE
 
 from data.digests import text_digest
 from data.errors import TextmillError
-from data.facts import Facts
+from data.facts import TO_ASK_AGAIN, Facts
 from data.ledger import Changes, LedgerSlot, as_it_stands, assign, within
 from data.manifest import ArtifactRef, canonical_json
 from data.sources.base import SlotItem, SourceConfig, slot_identity
+from data.sources.pack import read_items
 from data.store import Build, Store
 from tasks.progress import watcher
 from tasks.registry import identity
@@ -32,7 +33,7 @@ _NOT_FETCHED = ArtifactRef("raw", "", "", "")
 
 @dataclass(frozen=True)
 class SlotPlan:
-    """A slot as the ledger has it, before anything is fetched; `earlier` may hold items of it: what it held before."""
+    """A slot as the ledger has it, before anything is fetched; `earlier` are slots that hold items of it."""
 
     slot: Slot
     items: tuple[SlotItem, ...]
@@ -51,7 +52,7 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
         planned += plans
         run.notes += notes
     planned.sort(key=lambda plan: (plan.slot.opened, plan.slot.source, plan.slot.number))
-    units = [_unit(run.store, sources[plan.slot.source], plan) for plan in planned]
+    units = [_unit(run, sources[plan.slot.source], plan) for plan in planned]
     if run.runtime.offline:
         _refuse_to_fetch(run, [unit for unit, plan in zip(units, planned, strict=True)
                                if sources[plan.slot.source].reaches_network()])  # fmt: skip
@@ -59,7 +60,7 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
         refs = work.build(units)
     slots = [replace(plan.slot, ref=ref) for plan, ref in zip(planned, refs, strict=True)]
     for name, source in sources.items():
-        fetched = {str(slot.number): slot.ref.key for slot in slots if slot.source == name}
+        fetched = {_place(slot): slot.ref.key for slot in slots if slot.source == name}
         run.store.refs.update(f"fetched/{_source_id(source)}", partial(_replace_by, fetched))
     run.finish("raw")
     return slots
@@ -73,11 +74,9 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
     where = str(store.refs.root / ledger_name)
     slots: list[LedgerSlot] = []
     changes = Changes()
-    is_first_look = True
 
     def bring_up_to_date(ledger: Any) -> Any:
-        nonlocal slots, changes, is_first_look
-        is_first_look = ledger is None
+        nonlocal slots, changes
         updated, slots, changes = assign(ledger, found, source.slot_bytes, opened, source.mirror, where)
         return updated
 
@@ -87,7 +86,7 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
     notes = [f"{name}: {problem}" for problem in found.problems]
     for note in notes:
         watcher().note(note)
-    plans, capped = _plans(name, source, store, slots, is_first_look)
+    plans, capped = _plans(name, source, store, slots)
     return plans, notes + capped
 
 
@@ -118,7 +117,7 @@ def _refuse_to_fetch(run: Run, units: Sequence[Unit]) -> None:
 
 
 def _plans(
-    name: str, source: SourceConfig, store: Store, slots: Sequence[LedgerSlot], is_first_look: bool = False
+    name: str, source: SourceConfig, store: Store, slots: Sequence[LedgerSlot]
 ) -> tuple[list[SlotPlan], list[str]]:
     """The slots that are used of a source, and what the report must say of those that are not."""
     used = within(slots, source.max_bytes)
@@ -130,15 +129,37 @@ def _plans(
             f"{name}: max_bytes ({source.max_bytes:,}) takes {taken:,} of {count:,} items, {taken_bytes:,} of "
             f"{total:,} bytes."
         )
-    before = store.refs.read(f"fetched/{_source_id(source)}").value or {}
-    known = store.find("raw", before.values())
+    earlier = _fetched_before(store, source, slots, used)
     plans = []
     for at, one in enumerate(used, 1):
         slot = Slot(name, one.number, one.opened, f"{name} {at}/{len(used)}", _NOT_FETCHED)
-        own = known.get(before.get(str(one.number), ""))
-        others = known.values() if is_first_look else ()  # the ledger was lost, so items may have moved
-        plans.append(SlotPlan(slot, one.items, tuple(dict.fromkeys([*([own] if own else []), *others]))))
+        plans.append(SlotPlan(slot, one.items, earlier[_place(one)]))
     return plans, notes
+
+
+def _fetched_before(
+    store: Store, source: SourceConfig, slots: Sequence[LedgerSlot], used: Sequence[LedgerSlot]
+) -> dict[str, tuple[ArtifactRef, ...]]:
+    """For each slot that is used, by place, what was fetched for it before.
+
+    After a lost ledger nothing was: then, until a run has fetched all, every slot that holds an item of it.
+    """
+    before: Mapping[str, str] = store.refs.read(f"fetched/{_source_id(source)}").value or {}
+    known = store.find("raw", before.values())
+    fetched = {place: known[key] for place, key in before.items() if key in known}
+    found = {_place(one): [fetched[_place(one)]] if _place(one) in fetched else [] for one in used}
+    strays = fetched.keys() - {_place(one) for one in slots}
+    at = {(item.native_id, item.fingerprint): _place(one) for one in used for item in one.items} if strays else {}
+    for stray in sorted(strays):
+        held = {(item.native_id, item.fingerprint) for item in read_items(store.path(fetched[stray]))}
+        for place in {at[one] for one in held & at.keys()}:
+            found[place].append(fetched[stray])
+    return {place: tuple(refs) for place, refs in found.items()}
+
+
+def _place(slot: Slot | LedgerSlot) -> str:
+    """What no two slots of a source share, nor a slot of a ledger and one of the ledger that was lost before it."""
+    return f"{slot.opened} {slot.number}"
 
 
 def _extent(slots: Sequence[LedgerSlot]) -> tuple[int, int]:
@@ -156,11 +177,14 @@ def _replace_by(new: Any, _old: Any) -> Any:
     return new
 
 
-def _unit(store: Store, source: SourceConfig, plan: SlotPlan) -> Unit:
-    slot = plan.slot
+def _unit(run: Run, source: SourceConfig, plan: SlotPlan) -> Unit:
+    """The unit of a slot. One that lacks what a server failed to give is made again, unless the run is offline."""
+    slot, store = plan.slot, run.store
+    what = identity("raw", slot_identity(source, plan.items), {})
     earlier = [store.path(ref) for ref in plan.earlier]
+    lacks = [ref for ref in plan.earlier if ref.key == what.key and store.manifest(ref).counts.get(TO_ASK_AGAIN)]
     make = partial(_fetch, source, plan.items, earlier)
-    return Unit(slot.name, slot.label, identity("raw", slot_identity(source, plan.items), {}), (), make)
+    return Unit(slot.name, slot.label, what, (), make, again=bool(lacks) and not run.runtime.offline)
 
 
 def _fetch(

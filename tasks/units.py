@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, cast
 
 from prefect import task
@@ -43,6 +43,7 @@ class Unit:
 
     name   display name of the artifact; never part of its key
     label  what people see, e.g. `python-docs 3/8`
+    again  whether it is made again though it is there
     """
 
     name: str
@@ -50,6 +51,7 @@ class Unit:
     identity: Identity
     inputs: tuple[ArtifactRef, ...]
     make: Make
+    again: bool = False
 
 
 @task(task_run_name="{stage}: {reused} of {total} reused", cache_policy=NO_CACHE, persist_result=False)
@@ -59,7 +61,7 @@ def report_reused(stage: str, reused: int, total: int) -> State[None]:
 
 
 @task(task_run_name="{stage} {label}", cache_policy=NO_CACHE, persist_result=False)
-def build_unit(stage: str, label: str, store: Store, planned: Unit, refresh: bool) -> ArtifactRef:
+def build_unit(stage: str, label: str, store: Store, planned: Unit) -> ArtifactRef:
     """Build and publish one unit. The stage has looked all units up before: only misses come here."""
     watch = watcher()
 
@@ -70,7 +72,7 @@ def build_unit(stage: str, label: str, store: Store, planned: Unit, refresh: boo
         watch.note(f"{stage} {label} is being built by {holder}: waiting for its result")
 
     ref = store.build(
-        planned.identity, planned.name, lambda build: planned.make(build, progress), planned.inputs, refresh, wait
+        planned.identity, planned.name, lambda build: planned.make(build, progress), planned.inputs, planned.again, wait
     )
     watch.built(stage, label)
     for note in store.manifest(ref).notes:
@@ -94,14 +96,15 @@ class StageWork:
         one after the other in this thread, which is what lets a cancelled run reach the work (Prefect tells only the
         main thread).
         """
-        refresh = self.stage in self.run.refresh
+        if self.stage in self.run.refresh:
+            units = [replace(unit, again=True) for unit in units]
         store = self.run.store
-        hits = {} if refresh else store.find(self.stage, [unit.identity.key for unit in units])
+        hits = store.find(self.stage, [unit.identity.key for unit in units if not unit.again])
         misses = [unit for unit in units if unit.identity.key not in hits]
         if in_parallel and len(misses) > 1:
-            built = _submit_all(self.stage, misses, store, refresh, self.run.runtime.worker_count)
+            built = _submit_all(self.stage, misses, store, self.run.runtime.worker_count)
         else:
-            built = [build_unit(self.stage, unit.label, as_it_is(store), as_it_is(unit), refresh) for unit in misses]
+            built = [build_unit(self.stage, unit.label, as_it_is(store), as_it_is(unit)) for unit in misses]
         made = {unit.identity.key: ref for unit, ref in zip(misses, built, strict=True)}
         refs = [hits.get(unit.identity.key) or made[unit.identity.key] for unit in units]
         self.record.refs += refs
@@ -138,7 +141,7 @@ def run_unit(run: Run, stage: Stage, unit: Unit) -> ArtifactRef:
         return work.build([unit], in_parallel=False)[0]
 
 
-def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, refresh: bool, workers: int) -> list[ArtifactRef]:
+def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, workers: int) -> list[ArtifactRef]:
     """Submit every unit, never more than `workers` unfinished at once; the first failure is raised after the rest."""
     watch = watcher()
     slots = threading.BoundedSemaphore(workers)
@@ -147,7 +150,7 @@ def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, refresh: bool
         slots.acquire()
         if len(futures) >= workers:
             watch.progress(stage, "", len(futures) - workers + 1, len(units), "parts", "")
-        future = build_unit.submit(stage, unit.label, as_it_is(store), as_it_is(unit), refresh)
+        future = build_unit.submit(stage, unit.label, as_it_is(store), as_it_is(unit))
         future.add_done_callback(lambda _: slots.release())
         futures.append(future)
     for number, future in enumerate(futures, start=1):

@@ -10,9 +10,12 @@ from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import TextmillError
 from data.manifest import ArtifactRef
+from data.sources.wiki import mediawiki
 from flows.corpus import corpus
 from flows.recipe import Recipe
 from tasks.runtime import Runtime, open_store
+from tasks.sources import look
+from tests.stand_in_mediawiki import Article, Wiki
 from tests.stand_in_web import Page, stand_in_web
 
 SLOT_BYTES = 6_000  # four or five of the texts below
@@ -281,10 +284,13 @@ def test_a_lost_ledger_fetches_nothing_that_is_there(tmp_path):
         book = {"kind": "gutenberg", "mirror_url": mirror.url, "requests_per_second": 20, "slot_bytes": 1}
         store = open_store(str(tmp_path / "store"))
 
-        def build(ids):
+        def recipe(ids):
             sources = {"books": book | {"ids": ids}}
             values = {"name": "books", "sources": sources} | SETTINGS | {"tokenizer": {"kind": "characters"}}
-            return corpus(recipe=Recipe.model_validate(values), until="raw", runtime=Runtime(store=str(store.root)))
+            return Recipe.model_validate(values)
+
+        def build(ids):
+            return corpus(recipe=recipe(ids), until="raw", runtime=Runtime(store=str(store.root)))
 
         build([84])
         build([5, 84])  # 5 comes second, and would be first
@@ -292,6 +298,7 @@ def test_a_lost_ledger_fetches_nothing_that_is_there(tmp_path):
             if path.is_file():
                 path.unlink()
         asked = len(mirror.asked)
+        look.fn("books", recipe([5, 84]).sources["books"], store, "2026-01-01")  # as far as a run came that was killed
         after = build([5, 84])
         first = [
             json.loads(line)
@@ -299,3 +306,31 @@ def test_a_lost_ledger_fetches_nothing_that_is_there(tmp_path):
         ]
         assert [line["native_id"] for line in first] == ["5"]
         assert "GET" not in [request.method for request in mirror.asked[asked:]]
+
+
+def test_a_page_that_a_wiki_failed_to_give_comes_with_a_later_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(mediawiki, "TRIES", 1)
+    with Wiki(Article(1, "Ink"), Article(2, "Paper")) as wiki:
+        source = {"kind": "wikipedia", "endpoint": wiki.api, "user_agent": "Tests/1.0 (tests@textmill.invalid)"}
+        source |= {"titles": ["Ink", "Paper"], "requests_per_second": 50}
+        recipe = Recipe.model_validate({"name": "wiki", "sources": {"wiki": source}} | SETTINGS)
+
+        def build(offline=False):
+            runtime = Runtime(store=str(tmp_path / "store"), offline=offline)
+            return corpus(recipe=recipe, until="raw", runtime=runtime)["artifacts"]["raw"]
+
+        def fail():
+            if wiki.fetched()[-1] == "1":
+                raise ConnectionError
+
+        wiki.before_fetch = fail
+        without = build()
+        assert wiki.fetched() == ["1", "2"]
+        assert build(offline=True) == without and len(wiki.fetched()) == 2
+        wiki.before_fetch = lambda: None
+        whole = build()
+        assert wiki.fetched() == ["1", "2", "1"], "the other page is there"
+        assert (build(), len(wiki.fetched())) == (whole, 3)
+        store = open_store(str(tmp_path / "store"))
+        lines = (store.path(store.resolve(whole[0])) / "items.jsonl").open()
+        assert [json.loads(line)["fingerprint"] for line in lines] == ["1001", "2001"]

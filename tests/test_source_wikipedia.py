@@ -8,6 +8,7 @@ import pytest
 import wikipediaapi
 from pydantic import ValidationError
 
+from data.facts import TO_ASK_AGAIN
 from data.ledger import assign
 from data.sources.base import SourceError
 from data.sources.pack import ChangedSinceLookError
@@ -223,6 +224,35 @@ def test_a_category_that_cannot_be_listed_leaves_the_listing_incomplete(tree, tm
     assert [item.native_id for item in look.items] == ["14"]
 
 
+def test_a_category_that_lost_most_of_its_members_is_doubted_once(tree, tmp_path):
+    source = config(tree, categories=("A",), depth=2)
+    runs = Runs(tmp_path)
+    runs.run(source)
+    members = {page: tree.articles[page] for page in (13, 30, 32)}  # of category B; 13 is in A, too
+    before = {page: one.categories for page, one in members.items()}
+
+    def empty():
+        for page, one in members.items():
+            one.categories = tuple(name for name in before[page] if name != "Category:B")
+
+    empty()
+    look, changes = runs.run(source)
+    assert (look.complete, changes.deleted, changes.absent) == (False, (), ("14",))
+    [doubt] = [one for one in look.problems if one.what == "shrunk_category"]
+    said = "3 members at the look before, 0 now: nothing goes for that until a look finds the same"
+    assert (doubt.where, doubt.why) == ("Category:B", said)
+    for page, one in members.items():
+        one.categories = before[page]
+    look, changes = runs.run(source)
+    assert (look.complete, str(changes)) == (True, "nothing new, 5 unchanged"), "it was a faulty answer"
+
+    empty()
+    assert runs.run(source)[1].absent == ("14",)
+    look, changes = runs.run(source)
+    assert (look.complete, changes.deleted) == (True, ("14",)), "it is so"
+    assert source.look(tmp_path, {"members": {"Category:A": [9, "x"], "Category:B": 1}}).complete, "a foreign memo"
+
+
 def test_categories_are_understood_with_and_without_prefix(tree, tmp_path):
     for name in ("A", "Category:A", "category: A", "Kategorie:A", "Catégorie : A", "Категория:A"):
         assert len(config(tree, categories=(name,)).look(tmp_path).items) == 4
@@ -302,13 +332,32 @@ def test_one_page_that_always_fails_does_not_stop_the_others(wiki, tmp_path, mon
         wiki.fail(504, b"<html>timeout</html>")
     facts = source.fetch(items, tmp_path, tmp_path, tmp_path)
     found = list(source.read(tmp_path))
-    assert (texts(found), problems(found)) == ({"2": "Ink is wet."}, {("refused", "1")})
-    assert facts.notes == ["deleted since the look, or refused, by page id: 1: 1"]
+    assert (texts(found), problems(found)) == ({"2": "Ink is wet."}, {("unanswered", "1")})
+    assert facts.notes == ["not answered for, asked again by the next run, by page id: 1: 1"]
+    assert facts.counts[TO_ASK_AGAIN] == 1
+
+    later = tmp_path / "later"
+    later.mkdir()
+    facts = source.fetch(items, tmp_path, later, later, earlier=[tmp_path])
+    assert wiki.fetched() == ["1", "1", "2", "1"], "the other page is taken from the earlier slot"
+    assert texts(source.read(later)) == {"1": "Paper is thin.", "2": "Ink is wet."}
+    assert facts.counts[TO_ASK_AGAIN] == 0
+
     for _ in range(4):
         wiki.fail(503)
     (tmp_path / "1-1001.json").unlink()
     with pytest.raises(SourceError, match="the server answers 503, 2 times in a row"):
         source.fetch(items, tmp_path, tmp_path, tmp_path)
+
+
+def test_a_page_that_the_wiki_refuses_is_not_asked_for_again(wiki, tmp_path):
+    source = config(wiki, titles=("Paper", "Ink"))
+    items = assign(None, source.look(tmp_path), 10**9, "1")[1][0].items
+    wiki.fail(body={"error": {"code": "permissiondenied", "info": "Not this one."}})
+    facts = source.fetch(items, tmp_path, tmp_path, tmp_path)
+    assert problems(source.read(tmp_path)) == {("refused", "1")}
+    assert facts.counts[TO_ASK_AGAIN] == 0
+    assert facts.notes == ["deleted since the look, or refused, by page id: 1: 1"]
 
 
 def test_several_fetches_at_once_ask_one_after_the_other(wiki, tmp_path):

@@ -77,7 +77,7 @@ class Look:
     problems  what is there, but cannot be used
     complete  whether the listing is complete, so that an item that is not in it is gone
     memo      JSON-able; handed to the next look at the same source on the same machine it saves that look time, and
-              nothing else: without it the result is the same. It enters no key.
+              lets it doubt that much is suddenly gone; else the result is the same without it. It enters no key.
     """
 
     items: tuple[Item, ...]

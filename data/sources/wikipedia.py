@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from data.facts import Facts, Progress, no_progress
+from data.facts import TO_ASK_AGAIN, Facts, Progress, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.pack import EarlierPacks, PackReader, PackWriter, read_items
 from data.sources.settings import LocalPath, ServerAddress, UserAgent
 from data.sources.wiki.languages import category_title, disambiguation_categories, sections_without_prose
-from data.sources.wiki.pages import read_page
+from data.sources.wiki.pages import UNANSWERED, read_page
 from data.sources.wiki.text import article_text, section_key
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class WikipediaConfig(SourceConfig):
 
     def look(self, root: Path, memo: Any = None) -> Look:
         """Every page that the titles and categories lead to now, with its newest revision."""
-        from data.sources.wiki.listing import Listing, list_category, list_titles
+        from data.sources.wiki.listing import Listing, doubt_losses, list_category, list_titles
 
         titles = [*self.titles, *self._titles_of_file(root)]
         if not titles and not self.categories:
@@ -121,6 +121,7 @@ class WikipediaConfig(SourceConfig):
             list_titles(wiki, titles, found)
             for category in dict.fromkeys(map(category_title, self.categories)):
                 list_category(wiki, category, self.depth, found)
+        counts = doubt_losses(found, memo)
         if found.others:
             found.lack("ignored", "categories", f"{found.others} members that are no articles")
         if not found.pages:
@@ -131,7 +132,7 @@ class WikipediaConfig(SourceConfig):
             for page in found.pages.values()
         ]
         items.sort(key=lambda item: item.native_id)
-        return Look(tuple(items), tuple(found.problems), found.complete)
+        return Look(tuple(items), tuple(found.problems), found.complete, counts)
 
     def fetch(
         self,
@@ -145,15 +146,15 @@ class WikipediaConfig(SourceConfig):
         """Ask for each page that no earlier slot has in this revision, and keep the answers as they come.
 
         A page that has been edited since the look comes as it is now, and lies in the slot under the revision that
-        came; the next look finds that one and fetches nothing. One that has been deleted, or that the wiki cannot give,
-        lies there as a note of that.
+        came; the next look finds that one and fetches nothing. One that has been deleted, or that the wiki refuses,
+        lies there as a note of that; so does one that the wiki failed to give, for which the next run asks again.
         """
         from data.sources.wiki.fetching import fetch_page
 
         kept = EarlierPacks(earlier)
         marks = disambiguation_categories(self.language)
         asked = 0
-        edited, lost = list[str](), list[str]()
+        edited, lost, unanswered = list[str](), list[str](), list[str]()
         with closing(self._wiki()) as wiki, PackWriter(out) as pack:
             for done, item in enumerate(items):
                 progress(done, len(items), "pages")
@@ -162,7 +163,7 @@ class WikipediaConfig(SourceConfig):
                     body, page = fetch_page(wiki, item, marks, work)
                     asked += 1
                     if page.lost:
-                        lost.append(item.native_id)
+                        (unanswered if page.lost == UNANSWERED else lost).append(item.native_id)
                         item = replace(item, fingerprint=page.lost)
                     elif str(page.revision) != item.fingerprint:
                         edited.append(page.title)
@@ -172,8 +173,9 @@ class WikipediaConfig(SourceConfig):
         progress(len(items), len(items), "pages")
         notes = [f"edited since the look, and taken as they are now: {_named(edited)}"] if edited else []
         notes += [f"deleted since the look, or refused, by page id: {_named(lost)}"] if lost else []
+        notes += [f"not answered for, asked again by the next run, by page id: {_named(unanswered)}"] * bool(unanswered)
         counts: dict[str, int | float] = {"items": pack.items, "bytes": pack.bytes, "fetched": asked}
-        return Facts(counts=counts, licences=[self.licence], notes=notes)
+        return Facts(counts | {TO_ASK_AGAIN: len(unanswered)}, licences=[self.licence], notes=notes)
 
     def read(self, raw: Path, note: Note = no_note) -> Iterator[RawDocument | Problem]:
         """One document per article; its id is the page's. Disambiguation pages and empty ones are Problems."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from data.sources.base import SlotItem
 from data.sources.pack import ChangedSinceLookError
-from data.sources.wiki.mediawiki import MediaWiki, WikiError
-from data.sources.wiki.pages import REFUSED, UNREADABLE, FetchedPage, page_query, read_page, refusal
+from data.sources.wiki.mediawiki import MediaWiki, QueryError, WikiError
+from data.sources.wiki.pages import REFUSED, UNANSWERED, UNREADABLE, FetchedPage, page_query, read_page, refusal
 
 _TRIES = 3  # for a page that seems older than the look saw it
 
@@ -32,7 +32,7 @@ def fetch_page(
             wiki.pause()
         body = _answer(wiki, item, disambiguations)
         page = read_page(body, item.native_id)
-        if page.lost == REFUSED or (page.lost is None and page.revision >= int(item.fingerprint)):
+        if page.lost in (REFUSED, UNANSWERED) or (page.lost is None and page.revision >= int(item.fingerprint)):
             break
     if page.lost == UNREADABLE or (page.lost is None and page.revision < int(item.fingerprint)):
         raise ChangedSinceLookError(
@@ -51,4 +51,4 @@ def _answer(wiki: MediaWiki, item: SlotItem, disambiguations: Collection[str]) -
         return wiki.query(**page_query(item.native_id, disambiguations)).body
     except WikiError as error:
         wiki.query(meta="siteinfo")  # fails, too, when it is not this page
-        return refusal(str(error))
+        return refusal(REFUSED if isinstance(error, QueryError) else UNANSWERED, str(error))

@@ -71,6 +71,7 @@ class Listing:
     problems: list[Problem] = field(default_factory=list)
     complete: bool = True
     others: int = 0  # members of categories that are neither articles nor categories
+    members: dict[str, list[int | bool]] = field(default_factory=dict)  # of a category, and whether with categories
 
     def lack(self, what: str, where: str, why: str) -> None:
         self.problems.append(Problem(what, where, why))
@@ -108,6 +109,7 @@ def list_category(wiki: MediaWiki, category: str, depth: int, into: Listing) -> 
                 into.complete = False
                 into.lack("category_refused", title, str(error))
                 continue
+            into.members[title] = [len(members), below < depth]
             if not members and below == 0:
                 into.complete = False
                 into.lack("empty_category", title, "no such category, or nothing in it: is its name right?")
@@ -120,6 +122,23 @@ def list_category(wiki: MediaWiki, category: str, depth: int, into: Listing) -> 
                     into.others += 1
         level = [title for title in following if title not in seen]
         seen.update(level)
+
+
+def doubt_losses(found: Listing, memo: Any) -> dict[str, Any]:
+    """Leave a listing incomplete where a category has lost most of its members since the look that `memo` is of.
+
+    The answer may be a faulty one, and whatever lay in and below that category would count as deleted. The next look,
+    whose memo is returned, believes what it finds the same.
+    """
+    known = memo.get("members") if isinstance(memo, dict) else None
+    before: dict[str, Any] = known if isinstance(known, dict) else {}
+    for category, (now, with_categories) in found.members.items():
+        match before.get(category):
+            case [int(then), bool(same)] if same is with_categories and 2 * now < then:
+                why = f"{then} members at the look before, {now} now: nothing goes for that until a look finds the same"
+                found.lack("shrunk_category", category, why)
+                found.complete = False
+    return {"members": found.members if found.complete else before | found.members}
 
 
 def _members(wiki: MediaWiki, category: str, with_categories: bool) -> Sequence[Page]:

@@ -11,6 +11,7 @@ from typing import Any
 from data.sources.base import Problem
 
 MISSING, REFUSED, UNREADABLE = "missing", "refused", "unreadable"
+UNANSWERED = "unanswered"  # the wiki failed, time and again; it may give the page another day
 
 
 def page_query(page_id: str, disambiguations: Collection[str]) -> dict[str, str | int]:
@@ -39,7 +40,7 @@ class FetchedPage:
     timestamp    of the revision, ISO 8601
     categories   those that were asked for and that the page is in, casefolded
     problem      why it cannot be used, if so
-    lost         MISSING, REFUSED or UNREADABLE, when the answer does not have the page at all
+    lost         MISSING, REFUSED, UNANSWERED or UNREADABLE, when the answer does not have the page at all
     """
 
     title: str = ""
@@ -52,9 +53,9 @@ class FetchedPage:
     lost: str | None = None
 
 
-def refusal(why: str) -> bytes:
-    """What is kept instead of the answer for a page that the wiki cannot give, in the form of MediaWiki's errors."""
-    return json.dumps({"error": {"code": "textmill", "info": why}}).encode()
+def refusal(lost: str, why: str) -> bytes:
+    """What is kept for a page that is REFUSED or UNANSWERED, in the form of MediaWiki's errors."""
+    return json.dumps({"error": {"code": lost, "info": why}}).encode()
 
 
 def read_page(body: bytes, page_id: str, disambiguations: Collection[str] = ()) -> FetchedPage:
@@ -62,7 +63,8 @@ def read_page(body: bytes, page_id: str, disambiguations: Collection[str] = ()) 
     try:
         value = json.loads(body)
         if "error" in value:
-            return FetchedPage(problem=Problem(REFUSED, page_id, str(value["error"]["info"])), lost=REFUSED)
+            lost = UNANSWERED if value["error"].get("code") == UNANSWERED else REFUSED
+            return FetchedPage(problem=Problem(lost, page_id, str(value["error"]["info"])), lost=lost)
         pages = value["query"]["pages"]
         page = pages.get(page_id)
         if page is None and len(pages) == 1:
