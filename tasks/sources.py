@@ -27,7 +27,7 @@ from tasks.text import Slot
 from tasks.units import Unit, UnitProgress, as_it_is, stage_work
 
 ask_prefect_too()
-_MAX_NAMED = 10  # slots named in one error
+_MAX_NAMED = 10  # slots or items named in one sentence
 _NOT_FETCHED = ArtifactRef("raw", "", "", "")
 
 
@@ -84,6 +84,9 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
     store.refs.update(memo_name, partial(_replace_by, found.memo))
     watcher().note(f"{name}: {changes}")
     notes = [f"{name}: {problem}" for problem in found.problems]
+    if changes.deleted:
+        count = len(changes.deleted)
+        notes.append(f"{name}: gone at the source, and so here, too ({count:,}): {_named(changes.deleted)}.")
     for note in notes:
         watcher().note(note)
     plans, capped = _plans(name, source, store, slots)
@@ -108,11 +111,10 @@ def _refuse_to_fetch(run: Run, units: Sequence[Unit]) -> None:
     there = {} if "raw" in run.refresh else run.store.find("raw", [unit.identity.key for unit in units])
     missing = [unit.label for unit in units if unit.identity.key not in there]
     if missing:
-        shown = ", ".join(missing[:_MAX_NAMED]) + (", ..." if len(missing) > _MAX_NAMED else "")
         why = "they were to be refreshed" if "raw" in run.refresh else "they were never fetched into this store"
         raise TextmillError(
-            f"runtime.offline is true, but {len(missing)} of {len(units)} slots need the network ({why}): {shown}. "
-            "Run once without offline, or leave their sources out (`enabled`: false)."
+            f"runtime.offline is true, but {len(missing)} of {len(units)} slots need the network ({why}): "
+            f"{_named(missing)}. Run once without offline, or leave their sources out (`enabled`: false)."
         )
 
 
@@ -160,6 +162,10 @@ def _fetched_before(
 def _place(slot: Slot | LedgerSlot) -> str:
     """What no two slots of a source share, nor a slot of a ledger and one of the ledger that was lost before it."""
     return f"{slot.opened} {slot.number}"
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
 
 
 def _extent(slots: Sequence[LedgerSlot]) -> tuple[int, int]:

@@ -11,10 +11,12 @@ from prefect.testing.utilities import prefect_test_harness
 from data.errors import TextmillError
 from data.manifest import ArtifactRef
 from data.sources.wiki import mediawiki
+from data.sources.wikipedia import WikipediaConfig
 from flows.corpus import corpus
 from flows.recipe import Recipe
+from tasks.run import Run
 from tasks.runtime import Runtime, open_store
-from tasks.sources import look
+from tasks.sources import fetch, look
 from tests.stand_in_mediawiki import Article, Wiki
 from tests.stand_in_web import Page, stand_in_web
 
@@ -170,6 +172,7 @@ def test_deleting_drops_the_document_and_moves_nobody(folder):
     assert "001.txt" not in ids and len(ids) == 11
     changed = sorted(set(before.slots("raw")) - set(same(before, after, "raw")))
     assert changed == ["texts-0000"]
+    assert "texts: gone at the source, and so here, too (1): 001.txt." in after.summary["notes"]
 
 
 def test_renaming_is_a_deletion_and_an_addition(folder):
@@ -308,16 +311,16 @@ def test_a_lost_ledger_fetches_nothing_that_is_there(tmp_path):
         assert "GET" not in [request.method for request in mirror.asked[asked:]]
 
 
+@pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs'")
 def test_a_page_that_a_wiki_failed_to_give_comes_with_a_later_run(tmp_path, monkeypatch):
     monkeypatch.setattr(mediawiki, "TRIES", 1)
     with Wiki(Article(1, "Ink"), Article(2, "Paper")) as wiki:
-        source = {"kind": "wikipedia", "endpoint": wiki.api, "user_agent": "Tests/1.0 (tests@textmill.invalid)"}
-        source |= {"titles": ["Ink", "Paper"], "requests_per_second": 50}
-        recipe = Recipe.model_validate({"name": "wiki", "sources": {"wiki": source}} | SETTINGS)
+        agent = "Tests/1.0 (tests@textmill.invalid)"
+        source = WikipediaConfig(endpoint=wiki.api, user_agent=agent, titles=("Ink", "Paper"), requests_per_second=50)
 
         def build(offline=False):
-            runtime = Runtime(store=str(tmp_path / "store"), offline=offline)
-            return corpus(recipe=recipe, until="raw", runtime=runtime)["artifacts"]["raw"]
+            with Run("wiki", Runtime(store=str(tmp_path), offline=offline)) as run:
+                return [slot.ref for slot in fetch(run, {"wiki": source})]
 
         def fail():
             if wiki.fetched()[-1] == "1":
@@ -326,11 +329,11 @@ def test_a_page_that_a_wiki_failed_to_give_comes_with_a_later_run(tmp_path, monk
         wiki.before_fetch = fail
         without = build()
         assert wiki.fetched() == ["1", "2"]
-        assert build(offline=True) == without and len(wiki.fetched()) == 2
+        assert (build(offline=True), len(wiki.fetched())) == (without, 2)
         wiki.before_fetch = lambda: None
         whole = build()
         assert wiki.fetched() == ["1", "2", "1"], "the other page is there"
         assert (build(), len(wiki.fetched())) == (whole, 3)
-        store = open_store(str(tmp_path / "store"))
-        lines = (store.path(store.resolve(whole[0])) / "items.jsonl").open()
+        assert whole[0].key == without[0].key and whole[0].digest != without[0].digest
+        lines = (open_store(str(tmp_path)).path(whole[0]) / "items.jsonl").open()
         assert [json.loads(line)["fingerprint"] for line in lines] == ["1001", "2001"]

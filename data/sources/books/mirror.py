@@ -53,7 +53,7 @@ def look(web: Web, mirror: str, books: Iterable[int], memo: Any, now: float, set
     for number in sorted(set(books)):
         known = _Known.of(memo, mirror, number)
         try:
-            if known is None or known.missing_since is not None or not 0 <= now - known.asked < settled_seconds:
+            if known is None or not 0 <= now - known.asked < settled_seconds:
                 known = _ask(web, mirror, number, known, now, settled_seconds)
             failures.clear()
         except UnreachableError as error:
@@ -103,7 +103,7 @@ def _ask(web: Web, mirror: str, number: int, known: "_Known | None", now: float,
 class _Known:
     """What was found for a book, and when; `name` is None when there was nothing.
 
-    missing_since  when what was found was first found missing, if it is; it is asked for at every look then
+    missing_since  when what was found was first found missing, if it is; then it is asked for at every look
     """
 
     asked: float
