@@ -3,16 +3,20 @@
 import csv
 import io
 import json
+import subprocess
+import sys
+from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from data.formats import parquet_groups
 from data.sources.base import Problem, RawDocument
-from data.sources.hub import rows as rows_module
-from data.sources.hub import text_rows
+from data.sources.hub import joining, text_rows
 from data.sources.hub.parquet_pieces import cut, groups_of, header_of, parse_footer, spans_of
 from data.sources.hub.row_documents import Origin, documents, joined_documents
 from data.sources.hub.rows import Fields, Rows, Unreadable, parquet_rows
@@ -27,7 +31,7 @@ def read(data, fields=TEXT, offset=0):
 
 
 def values(found, name="text"):
-    return [value for one in found if isinstance(one, Rows) for value in one.columns[name]]
+    return [value for one in found if isinstance(one, Rows) for value in one.values(name)]
 
 
 def unreadable(found):
@@ -146,7 +150,8 @@ def test_no_change_of_bytes_raises_anything(data):
 
 
 def test_what_grows_without_measure_is_given_up(monkeypatch):
-    monkeypatch.setattr(rows_module, "BOMB_BYTES", 10_000)
+    monkeypatch.setattr(parquet_groups, "BOMB_BYTES", 10_000)
+    monkeypatch.setattr(parquet_groups, "BATCH_BYTES", 5_000)
     data = parquet(["x" * 1_000_000, "y"], group=1, compression="zstd", use_dictionary=False)
     found = read(data)
     assert values(found) == ["y"]
@@ -154,6 +159,60 @@ def test_what_grows_without_measure_is_given_up(monkeypatch):
     data = parquet(["x" * 10_000] * 500, group=500, use_dictionary=True)  # the footer says little of what rows repeat
     found = read(data)
     assert unreadable(found)[0][0] == "decompression_bomb"
+
+
+def repeating(rows, value, path, lists=False):
+    """A small Parquet file of rows that are all the same value, there once; as text, or as a list of authors."""
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value]))
+    columns = {"text": names}
+    if lists:
+        columns = {"text": ["short"], "authors": pa.ListArray.from_arrays(pa.array([0, rows], pa.int32()), names)}
+    pq.write_table(pa.table(columns), path, dictionary_pagesize_limit=1 << 30, store_schema=False, compression="zstd")
+    assert path.stat().st_size < 100_000
+
+
+def test_memory_stays_small_where_a_few_bytes_stand_for_gigabytes(tmp_path):
+    for name, rows, lists in (("few", 9_000, False), ("many", 30_000, False), ("list", 9_000, True)):
+        repeating(rows, "x" * 1_000_000, tmp_path / f"{name}.parquet", lists)
+    code = """
+import collections, json, sys
+from pathlib import Path
+from data.formats.base import File, Reading, Tally
+from data.formats.reading import read_file
+from data.sources.base import Problem
+from data.sources.hub.rows import Fields, Rows, parquet_rows
+from tests.benchmarks.hub import peak_memory
+said = {}
+for path in Path(sys.argv[1]).iterdir():
+    counts = said[path.stem] = collections.Counter()
+    with path.open("rb") as file:
+        for one in parquet_rows(file, 0, path.stat().st_size, Fields("text")):
+            rows, what = (len(one), "rows") if isinstance(one, Rows) else (one.end - one.first, one.what)
+            counts["hub " + what] += rows
+    for one in read_file(File(path.name, lambda: [path.read_bytes()]), Reading(), Tally()):
+        counts["folder " + (one.what if isinstance(one, Problem) else "rows")] += 1
+print(json.dumps(said | {"peak": peak_memory()}))
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    assert said.pop("list") == {"hub rows": 1, "folder decompression_bomb": 1}
+    for rows, counts in ((9_000, said["few"]), (30_000, said["many"])):
+        assert 50 <= counts["hub rows"] == rows - counts["hub decompression_bomb"] <= 64, "64 MB may come out"
+        assert counts["folder rows"] == counts["hub rows"]
+        assert counts["folder decompression_bomb"] == 1
+    assert said["peak"] < 500, "MB"
+
+
+@pytest.mark.parametrize("how", [{}, {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}])
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_no_batch_is_larger_than_it_may_be(monkeypatch, how, few):
+    monkeypatch.setattr(parquet_groups, "GROWTH_BYTES", 100_000)
+    monkeypatch.setattr(parquet_groups, "_FEW_ROWS", few)
+    data = parquet(["x" * 10_000] * 100 + ["y"] * 900, group=1_000, **how)
+    table = parquet_groups.ParquetTable(io.BytesIO(data), ["text"])
+    batches = list(table.batches(0))
+    assert sum(batch.num_rows for batch in batches) == 1_000
+    assert all(batch.nbytes <= 110_000 for batch in batches)
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1\xff\xff\xff\x7fPAR1", b"PAR1" * 30, b"\0" * 100])
@@ -257,15 +316,21 @@ def test_a_csv_without_the_column_or_in_no_utf8_is_named():
 
 @settings(deadline=None)
 @given(
-    st.lists(st.none() | st.sampled_from(["", " ", "a", "b c", "ü"]), max_size=40),
+    st.lists(st.none() | st.sampled_from(["", " ", "\u3000\x1c\x85", "a", "b c", " ü\n"]), max_size=40),
     st.integers(2, 9),
     st.integers(1, 7),
     st.none() | st.integers(1, 40),
+    st.sampled_from([None, pa.string(), pa.large_string(), pa.binary()]),
+    st.integers(1, 40),
 )
-def test_runs_are_those_of_plain_counting(column, run, batch, limit):
+def test_runs_are_those_of_plain_counting(column, run, batch, limit, kind, gathered):
     found = [Rows(at + 100, {"text": column[at : at + batch]}) for at in range(0, len(column), batch)]
+    if kind:
+        found = [Rows(one.first, {"text": pa.array(one.columns["text"]).cast(kind)}) for one in found]
+    limits = mock.patch.object(joining, "_GATHERED_BYTES", gathered)
     origin = Origin("f", None, None, {"look": 1}, 0, limit)
-    got = list(joined_documents(iter(found), TEXT, origin, run, "|"))
+    with limits:
+        got = list(joined_documents(iter(found), TEXT, origin, run, "|"))
     column = column[:limit]
     wanted = {}
     for at in range(0, len(column), run):
@@ -275,3 +340,11 @@ def test_runs_are_those_of_plain_counting(column, run, batch, limit):
     assert {one.native_id: one.text for one in got if isinstance(one, RawDocument)} == wanted
     nulls = [f"f#{at + 100}" for at, value in enumerate(column) if value is None]
     assert [one.where for one in got if isinstance(one, Problem)] == nulls
+
+
+def test_rows_that_are_no_utf8_are_left_out_of_their_run():
+    column = pa.array([b"a", b"\xc3", b"\xbc", b"b"])  # two halves of a letter
+    for kind in (column, pa.Array.from_buffers(pa.string(), 4, column.buffers())):
+        (one, two, made) = joined_documents([Rows(0, {"text": kind})], TEXT, Origin("f", None, None, {}, 0), 4, "")
+        assert [(bad.what, bad.where) for bad in (one, two)] == [("undecodable", "f#1"), ("undecodable", "f#2")]
+        assert (made.text, made.position["rows"]) == ("ab", 2)

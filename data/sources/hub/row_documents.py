@@ -11,6 +11,7 @@ from typing import Any
 
 from data.formats.decoding import DOCUMENT_CHARACTERS, split
 from data.sources.base import Problem, RawDocument
+from data.sources.hub.joining import gathered, join
 from data.sources.hub.rows import Fields, Rows, Unreadable
 
 
@@ -38,9 +39,9 @@ def limited(found: Iterable[Rows | Unreadable], rows: int | None) -> Iterator[Ro
             yield one
             continue
         if isinstance(one, Rows):
-            number = len(next(iter(one.columns.values())))
+            number = len(one)
             if number > left:
-                one = Rows(one.first, {name: values[:left] for name, values in one.columns.items()})
+                one = one.some(0, left)
         else:
             number = 0 if one.first is None or one.end is None else one.end - one.first
         if left > 0:
@@ -56,8 +57,8 @@ def documents(found: Iterable[Rows | Unreadable], fields: Fields, origin: Origin
         if isinstance(rows, Unreadable):
             yield _problem(rows, origin)
             continue
-        none = [None] * len(rows.columns[fields.text])
-        columns = (rows.columns[name] if name else none for name in (fields.text, fields.id, fields.url, fields.date))
+        none = [None] * len(rows)
+        columns = (rows.values(name) if name else none for name in (fields.text, fields.id, fields.url, fields.date))
         for number, (text, row_id, url, day) in enumerate(zip(*columns, strict=True), rows.first):
             reason = None if type(text) is str else _no_text(text, f"{origin.name}#{number}")
             if reason:
@@ -82,54 +83,47 @@ def joined_documents(
 
     Rows that cannot be read, are null or blank are left out of their run; all but the blank ones give a Problem.
     """
+    named = (fields.url, fields.date)
     begin: int | None = None  # the item's first row, from which runs are counted
     open_run: _Run | None = None
-    for rows in limited(found, origin.rows):
+    for rows in gathered(limited(found, origin.rows)):
         begin = rows.first if begin is None else begin
         if isinstance(rows, Unreadable):
             yield _problem(rows, origin)
             continue
-        texts = rows.columns[fields.text]
-        start = 0
-        while start < len(texts):
-            behind = (rows.first + start - (begin or 0)) % run  # rows of the run that came before
-            end = min(len(texts), start + run - behind)
-            first = rows.first + start - behind
+        behind = (rows.first - (begin or 0)) % run  # rows of the first run that came before
+        starts = [0, *range(run - behind, len(rows), run)]
+        joined = join(rows, fields.text, starts, separator)
+        for number, value in joined.no_text:
+            yield _no_text(value, f"{origin.name}#{rows.first + number}")
+        for start, text, number in zip(starts, joined.texts, joined.rows, strict=True):
+            first = rows.first + (start or -behind)
             if open_run is None or open_run.first != first:
                 if open_run is not None:
                     yield from open_run.documents(origin, separator)
-                named = {name: values[start] for name, values in rows.columns.items()}
-                open_run = _Run(first, named.get(fields.url or ""), named.get(fields.date or ""))
-            part = texts[start:end]
-            if _all_words(part):
-                open_run.texts += part
-            else:
-                for number, text in enumerate(part, rows.first + start):
-                    if type(text) is not str:
-                        yield _no_text(text, f"{origin.name}#{number}")
-                    elif text and not text.isspace():
-                        open_run.texts.append(text)
-            start = end
+                url, day = (rows.some(start, start + 1).values(name)[0] if name else None for name in named)
+                open_run = _Run(first, url, day)
+            if number:
+                open_run.texts.append(text)
+                open_run.rows += number
     if open_run is not None:
         yield from open_run.documents(origin, separator)
 
 
-def _all_words(values: list[Any]) -> bool:
-    """Whether all values are text, none of it blank; the common case, told quickly."""
-    try:
-        return all(map(str.strip, values))
-    except TypeError:
-        return False
-
-
 @dataclass
 class _Run:
-    """Rows that become one document; `first` is the number of the first, whether or not it could be read."""
+    """Rows that become one document.
+
+    first  number of the first, whether or not it could be read
+    texts  joined already as far as they came in one batch
+    rows   how many are in the texts
+    """
 
     first: int
     url: Any
     date: Any
     texts: list[str] = field(default_factory=list)
+    rows: int = 0
 
     def documents(self, origin: Origin, separator: str) -> Iterator[RawDocument]:
         """The document, in parts if it is too long; none where all rows are blank."""
@@ -140,7 +134,7 @@ class _Run:
                 url=_plain(self.url) or origin.url,
                 created=_day(self.date) or origin.created,
                 meta=origin.meta,
-                position={"offset": origin.offset, "row": self.first, "rows": len(self.texts)},
+                position={"offset": origin.offset, "row": self.first, "rows": self.rows},
             )
             yield from (made,) if len(made.text) <= DOCUMENT_CHARACTERS else _parts(made)
 

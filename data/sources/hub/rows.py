@@ -4,12 +4,11 @@ Parquet is read here, row group by row group; JSON lines and CSV in data/sources
 and the pages that it comes from. Knows nothing of documents.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from data.formats.decompression import BOMB_BYTES, BOMB_RATIO
+from data.formats.parquet_groups import GrowsTooMuchError, ParquetTable
 from data.sources.hub.parquet_pieces import (
     FOOTER_TAIL,
     DamagedParquetError,
@@ -18,11 +17,6 @@ from data.sources.hub.parquet_pieces import (
     groups_of,
     parse_footer,
 )
-
-BATCH_BYTES = 4_000_000  # text held as Python strings at a time, by the average row of a row group
-BATCH_ROWS = 8_192
-_AT_ONCE_BYTES = 16_000_000  # a row group of no more is read in one go, which is a third quicker
-_BUFFER = 1 << 20  # bytes of a column chunk of a larger one that are read at a time
 
 
 @dataclass(frozen=True)
@@ -41,10 +35,25 @@ class Fields:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows one after the other: the number of the first in its file, from 0, and the columns, by name."""
+    """Rows one after the other: the number of the first in its file, from 0, and the columns, by name.
+
+    A column is a list or, as it comes from Parquet, a pyarrow Array, which `values` makes a list of.
+    """
 
     first: int
-    columns: dict[str, list[Any]]
+    columns: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def values(self, name: str) -> list[Any]:
+        """A column as Python values; text that is no UTF-8 stays bytes, so that its row can be named."""
+        column = self.columns[name]
+        return column if isinstance(column, list) else _values(column)
+
+    def some(self, start: int, end: int) -> "Rows":
+        """The rows from the `start`-th to before the `end`-th of these, counted from 0."""
+        return Rows(self.first + start, {name: column[start:end] for name, column in self.columns.items()})
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,6 @@ def wrong_column(missing: Sequence[str], columns: Sequence[str]) -> str:
 def parquet_rows(content: BinaryIO, offset: int, size: int, fields: Fields) -> Iterator[Rows | Unreadable]:
     """Rows of a Parquet file, or of a piece of one, that lies in `content` at `offset`."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         file = PieceFile(content, offset, size)
@@ -88,8 +96,7 @@ def parquet_rows(content: BinaryIO, offset: int, size: int, fields: Fields) -> I
             types = ", ".join(f"{field.name}: {field.type}" for field in schema)
             yield Unreadable("wrong_column", f"column {fields.text!r} holds {kind}, not text; its columns are {types}")
             return
-        how = {"metadata": metadata, "pre_buffer": False, "page_checksum_verification": True}
-        at_once, streamed = pq.ParquetFile(file, **how), pq.ParquetFile(file, buffer_size=_BUFFER, **how)
+        table = ParquetTable(file, fields.names(), metadata)
     except (DamagedParquetError, pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         yield Unreadable("damaged", str(error).strip() or type(error).__name__)
         return
@@ -97,10 +104,19 @@ def parquet_rows(content: BinaryIO, offset: int, size: int, fields: Fields) -> I
     at = sum(groups.rows[:first])
     if not sum(groups.rows[first:end_group]):
         yield Unreadable("empty", "it has no rows")
-    for number in range(first, min(end_group, metadata.num_row_groups)):
-        is_small = metadata.row_group(number).total_byte_size <= _AT_ONCE_BYTES
-        yield from _read_group(at_once if is_small else streamed, metadata, number, at, fields)
-        at += groups.rows[number]
+    last = min(end_group, metadata.num_row_groups)
+    for numbers in table.small_groups(first, last):
+        for batch in table.together(numbers) or ():
+            yield _rows(at, batch)
+            at += batch.num_rows
+            numbers = range(0)
+        for number in numbers:
+            yield from _read_group(table, number, at)
+            at += groups.rows[number]
+
+
+def _rows(first: int, batch: Any) -> Rows:
+    return Rows(first, dict(zip(batch.schema.names, batch.columns, strict=True)))
 
 
 def _is_text(kind: Any) -> bool:
@@ -112,32 +128,19 @@ def _is_text(kind: Any) -> bool:
     return any(test(kind) for test in (*tests, types.is_binary, types.is_large_binary, types.is_binary_view))
 
 
-def _read_group(table: Any, metadata: Any, number: int, first: int, fields: Fields) -> Iterator[Rows | Unreadable]:
+def _read_group(table: ParquetTable, number: int, first: int) -> Iterator[Rows | Unreadable]:
     """The rows of one row group; when a part of it is damaged, those before it."""
     import pyarrow as pa
 
-    group = metadata.row_group(number)
-    end = first + group.num_rows
-    sizes = [_size_of(group, name) for name in fields.names()]
-    compressed, plain = (sum(side) for side in zip(*sizes, strict=True))
-    limit = max(BOMB_BYTES, BOMB_RATIO * compressed)
-    if plain > limit:
-        why = f"{compressed} bytes say that they grow to {plain}; {BOMB_BYTES} bytes or {BOMB_RATIO} times are allowed"
-        yield Unreadable("decompression_bomb", why, first, end)
-        return
-    batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES * group.num_rows // max(1, plain)))
     at = first
+    end = first + table.metadata.row_group(number).num_rows
     try:
-        names = fields.names()
-        for batch in table.iter_batches(batch_rows, row_groups=[number], columns=names, use_threads=False):
-            limit -= batch.nbytes
-            if limit < 0:
-                why = f"{compressed} bytes grow to more than {BOMB_BYTES} bytes and {BOMB_RATIO} times"
-                yield Unreadable("decompression_bomb", why, at, end)
-                return
-            columns = dict(zip(batch.schema.names, map(_values, batch.columns), strict=True))
-            yield Rows(at, columns)
+        for batch in table.batches(number):
+            yield _rows(at, batch)
             at += batch.num_rows
+    except GrowsTooMuchError as error:
+        yield Unreadable("decompression_bomb", str(error), at, end)
+        return
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         yield Unreadable("damaged", " ".join(str(error).split()) or type(error).__name__, at, end)
         return
@@ -145,33 +148,16 @@ def _read_group(table: Any, metadata: Any, number: int, first: int, fields: Fiel
         yield Unreadable("damaged", f"{end - first} rows were promised, {at - first} came", at, end)
 
 
-def _size_of(group: Any, name: str) -> tuple[int, int]:
-    """Bytes of a column chunk, compressed and not."""
-    chunks = (group.column(number) for number in range(group.num_columns))
-    return next(
-        (one.total_compressed_size, one.total_uncompressed_size) for one in chunks if one.path_in_schema == name
-    )
-
-
 def _values(column: Any) -> list[Any]:
-    """A column as Python values; text that is no UTF-8 stays bytes, so that its row can be named."""
     import pyarrow as pa
-    import pyarrow.types as types
 
-    kind = column.type
-    if types.is_timestamp(kind) and kind.unit == "ns":
-        column = column.cast(pa.timestamp("us", kind.tz), safe=False)  # what Python's datetime can hold
-    if types.is_dictionary(kind) and _is_text(kind):
-        column = column.dictionary_decode()
-    values: list[Any]
-    if not _is_text(column.type):
-        values = column.to_pylist()
-        return values
-    if types.is_string(column.type) or types.is_large_string(column.type):
-        with suppress(UnicodeDecodeError, pa.ArrowException):
-            values = column.to_numpy(zero_copy_only=False).tolist()  # several times as quick as to_pylist
-            return values
-    return [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)  # what Python's datetime can hold
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        values = column.cast(pa.large_binary()).to_pylist()
+    return [_decoded(value) for value in values] if any(type(value) is bytes for value in values) else values
 
 
 def _decoded(value: bytes | None) -> str | bytes | None:
