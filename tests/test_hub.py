@@ -7,8 +7,10 @@ from email.utils import formatdate
 from pathlib import Path
 from time import time
 
+import httpx2
 import pytest
 
+from data.ledger import assign
 from data.sources.base import SourceError
 from data.sources.hub.client import TRIES, Hub, HubFailedError, HubFile, NotOnHubError
 from data.sources.pack import ChangedSinceLookError
@@ -204,8 +206,46 @@ def test_a_file_that_is_gone_by_now_is_named(hub, waits, tmp_path):
 
 def test_a_hub_without_parts_of_files_is_read_by_whole_files(hub, waits, tmp_path):
     hub.ignores_ranges = True
-    with pytest.raises(HubFailedError, match="Set route to file"):
-        Runs(hub, tmp_path, route="ranges").run()
+    for settings in ({"route": "ranges"}, {"route": "file", "max_documents": 5}):
+        with pytest.raises(HubFailedError, match="Set route to file, and no max_documents"):
+            Runs(hub, tmp_path, **settings).run()
+    runs = Runs(hub, tmp_path, route="file")
+    hub.fail("/storage/", after=50_000, times=3)  # the look's, and two of the fetch, which begin anew
+    hub.fail("/storage/", after=90_000)
+    assert by_id(runs.run()) == {f"train.parquet#{n}": text(n) for n in range(3000)}
+    assert len(waits) == 3
+    assert len(runs.run()) == 3000, "nothing new"
+
+
+def test_a_peek_and_a_resumed_file_need_no_parts(hub, waits, tmp_path):
+    lines = b"".join(b'{"text": "line %d"}\n' % n for n in range(30_000))
+    hub.dataset(ID).push({"train.jsonl": lines, "train.parquet": TABLE})
+    hub.ignores_ranges = True
+    runs = Runs(hub, tmp_path, files=["*.jsonl"], route="file")
+    runs.memo = runs.source.look(tmp_path).memo
+    work = tmp_path / "work"
+    _, (slot,), _ = assign(None, runs.source.look(tmp_path, runs.memo), 10**9, "2024")
+    hub.fail("/storage/", after=200_000, times=TRIES)  # gives up, and keeps what came
+    with pytest.raises(HubFailedError, match="failed"):
+        runs.source.fetch(slot.items, tmp_path, tmp_path, work)
+    assert [path.stat().st_size for path in work.iterdir()] == [200_000]
+    runs.source.fetch(slot.items, tmp_path, tmp_path, work)
+    assert (tmp_path / "content.bin").read_bytes() == lines
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("https://Hub.example:443", "https://hub.example/x"),
+        ("http://hub.example:80/", "http://hub.example/x"),
+        ("https://hub.example:8443", "https://hub.example:8443/x"),
+    ],
+)
+def test_a_usual_port_makes_no_other_host(endpoint, url):
+    answer = httpx2.Response(404, request=httpx2.Request("GET", url))
+    assert not Hub(endpoint, ID)._is_elsewhere(answer)
+    elsewhere = httpx2.Response(404, request=httpx2.Request("GET", "https://hub.example:9999/x"))
+    assert Hub(endpoint, ID)._is_elsewhere(elsewhere)
 
 
 def test_libraries_that_are_told_to_stay_offline_say_so(hub, tmp_path):

@@ -134,12 +134,13 @@ class ParquetTable:
         """Bytes that a column can have in one row though they lie in the file once; 0 where that need not be minded."""
         if not leaf.max_repetition_level:
             return self._longest(number, leaf, chunk)
-        most = _OFFSET_BYTES * chunk.num_values
+        values = int(chunk.num_values)
+        most = _OFFSET_BYTES * values
         if most <= GROWTH_BYTES:
-            value = self._longest(number, leaf, chunk)
-            most = (value + _OFFSET_BYTES) * (chunk.num_values - rows + 1)  # one for each other row, the rest in one
-            if (value + _OFFSET_BYTES) * chunk.num_values <= GROWTH_BYTES:
+            value = self._longest(number, leaf, chunk) + _OFFSET_BYTES
+            if value * values <= GROWTH_BYTES:
                 return 0
+            most = value * (values - rows + 1)  # one for each other row, the rest in one
         if most > GROWTH_BYTES:
             raise GrowsTooMuchError(
                 f"a list in column {leaf.path} may grow to {most} bytes; {GROWTH_BYTES} bytes are allowed"

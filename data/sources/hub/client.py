@@ -45,6 +45,10 @@ class HubFailedError(SourceError):
     """The hub could not be reached, or failed time and again."""
 
 
+class NoPartsError(HubFailedError):
+    """The hub, or a proxy before it, serves files as a whole only."""
+
+
 class _MayPassError(Exception):
     """A failure worth another try; `wait` is what the hub asks for, in seconds."""
 
@@ -80,7 +84,7 @@ class Hub:
 
         self.dataset = dataset
         self._endpoint = endpoint.rstrip("/")
-        self._host = urlsplit(endpoint).netloc
+        self._host = self._host_of(endpoint)
         self._api = f"{self._endpoint}/api/datasets/{dataset}"
         self._headers = build_hf_headers(
             token=token or False, library_name="textmill", library_version=version("textmill")
@@ -138,23 +142,35 @@ class Hub:
                 self._wait(failure, tries, path)
         raise AssertionError
 
-    def read(self, file: HubFile, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """The bytes of a file from `start` to before `end`, in chunks, gone on with where an answer is cut."""
+    def read(self, file: HubFile, start: int = 0, end: int | None = None, resumes: bool = False) -> Iterator[bytes]:
+        """The bytes of a file from `start` to before `end`, in chunks, gone on with where an answer is cut.
+
+        resumes  what is before `start` was got before: where the hub serves whole files only, it comes once more
+
+        Raises NoPartsError where the hub serves whole files only, and a part from amidst is wanted.
+        """
         end = file.size if end is None else end
         at, tries = start, 1
         while at < end:
             try:
                 headers = {"Range": f"bytes={at}-{end - 1}"} if (at, end) != (0, file.size) else {}
                 with self._answer("GET", self._url(file.commit, file.path), file.path, headers=headers) as answer:
-                    self._check(answer, file, at, bool(headers))
-                    for chunk in answer.iter_raw():  # as it comes, so that a cut loses nothing that came
+                    is_whole = self._check(answer, file, at, bool(headers), resumes or start == 0)
+                    again = at if is_whole else 0  # bytes to come that were here before
+                    for whole in answer.iter_raw():  # as it comes, so that a cut loses nothing that came
+                        chunk = whole[again:]
+                        again -= len(whole) - len(chunk)
+                        if is_whole and at + len(chunk) >= end < file.size:
+                            yield chunk[: end - at]
+                            return
                         if at + len(chunk) > end:
                             raise ChangedSinceLookError(
                                 f"{self._place(file.path)}: {end - start} bytes were asked for, but more came: the "
                                 f"listing says {file.size} bytes. Run again."
                             )
-                        at, tries = at + len(chunk), 1
-                        yield chunk
+                        if chunk:
+                            at, tries = at + len(chunk), 1
+                            yield chunk
                 if at < end:
                     raise _MayPassError(f"the answer was cut at byte {at} of {end}")
             except _MayPassError as failure:
@@ -232,13 +248,14 @@ class Hub:
             )
         return HubFailedError(f"{place}: the hub answers {status} {code}".rstrip() + ". Check `endpoint`.")
 
-    def _check(self, answer: "Response", file: HubFile, at: int, is_range: bool) -> None:
-        """See that an answer is what was asked for, of the file that was listed."""
+    def _check(self, answer: "Response", file: HubFile, at: int, is_range: bool, may_be_whole: bool) -> bool:
+        """See that an answer is what was asked for, of the file that was listed; returns whether all of it comes."""
         begins = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-        if is_range and (answer.status_code != 206 or begins != str(at)):
-            raise HubFailedError(
+        is_whole = not is_range or (answer.status_code == 200 and may_be_whole)
+        if not is_whole and (answer.status_code != 206 or begins != str(at)):
+            raise NoPartsError(
                 f"{self._place(file.path)}: the hub, or a proxy before it, does not serve parts of files "
-                f"(status {answer.status_code}). Set route to file."
+                f"(status {answer.status_code}). Set route to file, and no max_documents."
             )
         tags = [one.headers.get("X-Linked-Etag", "") for one in (*answer.history, answer)]
         if not self._is_elsewhere(answer):
@@ -249,10 +266,20 @@ class Hub:
                 f"{self._place(file.path)}: the listing of commit {file.commit[:12]} names content {file.oid[:12]}, "
                 f"but {tag[:12]} was served, perhaps by a stale proxy. Run again."
             )
+        return is_whole
 
     def _is_elsewhere(self, answer: "Response") -> bool:
         """Whether the hub sent us on to a storage host, whose marks and errors say nothing of the dataset."""
         return answer.url.netloc.decode() != self._host
+
+    def _host_of(self, endpoint: str) -> str:
+        """Host and port as the session writes them, without a port that is the usual one."""
+        import httpx2
+
+        try:
+            return httpx2.URL(endpoint).netloc.decode()
+        except httpx2.InvalidURL as error:
+            raise HubFailedError(f"{endpoint} is no address ({error}). Correct `endpoint`.") from error
 
     def _wait(self, failure: _MayPassError, tries: int, what: str) -> None:
         if tries >= TRIES or failure.wait > MAX_WAIT:

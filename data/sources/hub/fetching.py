@@ -103,7 +103,7 @@ class _Coming:
         if "bytes" in self._part:
             return self._bring_lines()
         for _ in range(2):  # what was gone on with and is wrong is fetched once more
-            self._append(self._hub.read(self._file, self._have()))
+            self._append(self._hub.read(self._file, self._have(), resumes=True))
             if (found := self._digest()) == self._file.oid:
                 return self._read
             self._path.unlink()

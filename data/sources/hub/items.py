@@ -5,17 +5,18 @@ file is cut at bytes, and a part begins with the first line that begins in it. C
 stand inside of a field and only reading from the file's beginning tells; compressed files are, too.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from threading import Lock
 from typing import Any, Literal
 from urllib.parse import quote
 
 from data.sources.base import Item, Problem, SourceError
-from data.sources.hub.client import Hub, HubFile
+from data.sources.hub.client import Hub, HubFile, NoPartsError
 from data.sources.hub.files import kind_of
 from data.sources.hub.parquet_pieces import (
     FOOTER_TAIL,
@@ -62,11 +63,26 @@ class Footers:
         self._known = known if isinstance(known, dict) else {}
         self.entries: dict[str, Any] = {}  # JSON-able; what the next look may rely on
 
-    def read(self, files: Iterable[HubFile]) -> dict[str, Groups | DamagedParquetError]:
-        """What is known of each file, by path; what is not is asked for, several at once."""
+    def read(
+        self, files: Iterable[HubFile], is_needed: Callable[[HubFile], bool]
+    ) -> dict[str, Groups | DamagedParquetError]:
+        """What is known of each file, by path; what is not is asked for, several at once.
+
+        Where the hub serves whole files only, files whose footer is not needed are left out.
+        """
         asked = list(files)
+
+        def one(file: HubFile) -> Groups | DamagedParquetError | None:
+            try:
+                return self._one(file)
+            except NoPartsError:
+                if is_needed(file):
+                    raise
+                return None
+
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return dict(zip((one.path for one in asked), pool.map(self._one, asked), strict=True))
+            found = zip(asked, pool.map(one, asked), strict=True)
+            return {file.path: said for file, said in found if said is not None}
 
     def _one(self, file: HubFile) -> Groups | DamagedParquetError:
         entry: Any = self._known.get(file.oid)
@@ -142,15 +158,16 @@ def list_items(files: Sequence[HubFile], footers: Footers, plan: Plan) -> Listed
             f"max_documents counts rows by the footers of Parquet files, but {other[0].path} is none. Set max_bytes."
         )
     listed = Listed()
+    is_needed = partial(_wants_footer, plan=plan)
     left = iter(files)
     ask_all = False
     while batch := list(islice(left, 2 * _AT_ONCE)):
         # The first file of all tells whether the columns are right; if they are not, all files are asked.
-        wanted = [one for one in batch if ask_all or one is files[0] or _wants_footer(one, plan)]
-        said = footers.read(filter(_is_parquet, wanted))
+        wanted = [one for one in batch if ask_all or one is files[0] or is_needed(one)]
+        said = footers.read(filter(_is_parquet, wanted), is_needed)
         if not ask_all and any(isinstance(one, DamagedParquetError) or one.missing for one in said.values()):
             ask_all = True
-            said = footers.read(filter(_is_parquet, batch))
+            said = footers.read(filter(_is_parquet, batch), is_needed)
         for number, file in enumerate(batch):
             if _is_enough(listed, plan):
                 beyond = len(batch) - number + sum(1 for _ in left)
