@@ -56,7 +56,19 @@ def test_a_repeated_id_is_told_apart_and_counted():
     assert texts(got) == {"a.jsonl#x": "1", "a.jsonl#x;2": "2"}
     notes = []
     tally.tell(notes.append, None)
-    assert notes == ["1 rows repeat the id of an earlier row of their file and go by their number instead: a.jsonl#x;2"]
+    assert notes == ["1 rows repeat the id of an earlier row; their number stands after it: a.jsonl#x;2"]
+
+
+@given(st.lists(st.sampled_from(["1", "2", "3", "x", "x;2", "x;3", "", 2, None, True, 1.5]), max_size=8))
+def test_no_two_rows_are_called_the_same_and_rows_that_are_added_rename_none(ids):
+    lines = [json.dumps({"text": "t", "id": one}).encode() for one in ids]
+    names = [
+        [one.native_id for one in found("a.jsonl", b"\n".join(lines[:end]), Reading(id_field="id"))]
+        for end in (len(ids), len(ids) // 2)
+    ]
+    assert len(set(names[0])) == len(ids)
+    assert names[0][: len(ids) // 2] == names[1]
+    assert all(name == f"a.jsonl#{one}" for name, one in zip(names[0][:1], ids, strict=False) if one == "x")
 
 
 BROKEN_LINES = [

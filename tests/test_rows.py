@@ -15,6 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.formats import parquet_groups
+from data.formats.base import Tally
+from data.formats.ids import UniqueIds
 from data.sources.base import Problem, RawDocument
 from data.sources.hub import joining, text_rows
 from data.sources.hub.parquet_pieces import cut, groups_of, header_of, parse_footer, spans_of
@@ -99,7 +101,7 @@ def test_rows_that_are_no_utf8_are_named_one_by_one():
     column = pa.array([b"fine", b"caf\xe9", b"good"])
     for kind in (column, pa.Array.from_buffers(pa.string(), 3, column.buffers())):
         origin = Origin("a.parquet", None, None, {"look": 1}, 0)
-        found = list(documents(iter(read(parquet({"text": kind}))), TEXT, origin))
+        found = list(documents(iter(read(parquet({"text": kind}))), TEXT, origin, UniqueIds(), Tally()))
         assert [one.text for one in found if isinstance(one, RawDocument)] == ["fine", "good"]
         assert [(one.what, one.where) for one in found if isinstance(one, Problem)] == [("undecodable", "a.parquet#1")]
 
@@ -131,7 +133,7 @@ def test_a_damaged_page_costs_its_row_group_and_is_told():
     assert [one.first for one in found if isinstance(one, Rows)] == [0, 10, 20, 40, 50, 60, 70, 80, 90]
     problem = next(
         one
-        for one in documents(iter(found), TEXT, Origin("a.parquet", None, None, {"look": 1}, 0))
+        for one in documents(iter(found), TEXT, Origin("a.parquet", None, None, {"look": 1}, 0), UniqueIds(), Tally())
         if isinstance(one, Problem)
     )
     assert problem.where == "a.parquet#30-39"
@@ -257,7 +259,7 @@ def test_broken_lines_cost_themselves_only():
     assert unreadable(found) == [
         (what, n, n + 1) for what, n in (("broken", 2), ("broken", 3), ("wrong_column", 4), ("undecodable", 6))
     ]
-    got = list(documents(iter(found), TEXT, Origin("a", None, None, {"look": 1}, 0)))
+    got = list(documents(iter(found), TEXT, Origin("a", None, None, {"look": 1}, 0), UniqueIds(), Tally()))
     assert [one.native_id for one in got if isinstance(one, RawDocument)] == ["a#0", "a#7"]
     assert [one.where for one in got if isinstance(one, Problem) and one.what == "not_text"] == ["a#5"]
 

@@ -90,6 +90,25 @@ def test_ids_addresses_and_dates_come_from_columns(hub, dataset, tmp_path):
     assert (two.native_id, two.url, two.created) == ("data.parquet#1", f"hf://datasets/{ID}@{sha}/data.parquet", None)
 
 
+def test_rows_that_repeat_an_id_are_told_apart_and_stay_so(hub, dataset, tmp_path):
+    files = {"a-train.parquet": parquet({"text": ["one", "two", "three"], "id": ["x", "x", None]})}
+    files["b-train.parquet"] = parquet({"text": ["four", "five"], "id": ["x", "a-train.parquet#2"]})
+    dataset.push(files)
+    runs = Runs(hub, tmp_path, id_field="id")
+    first = {
+        "x": "one",
+        "x;a-train.parquet#1": "two",
+        "a-train.parquet#2": "three",
+        "x;b-train.parquet#0": "four",
+        "a-train.parquet#2;b-train.parquet#1": "five",
+    }
+    assert by_id(runs.run()) == first
+    (note,) = runs.notes
+    assert note.startswith("3 rows repeat the id of an earlier row; their number stands after it: x;a-train.parquet#1,")
+    dataset.push({"c-train.parquet": parquet({"text": ["six"], "id": ["x"]})})
+    assert by_id(runs.run()) == first | {"x;c-train.parquet#0": "six"}
+
+
 def test_nothing_new_asks_for_the_commit_only(hub, dataset, tmp_path):
     dataset.push({f"data/train-{n:05d}-of-00025.parquet": texts(20 * n, 20 * n + 20) for n in range(25)})
     runs = Runs(hub, tmp_path, slot_bytes=1_000)

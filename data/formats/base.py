@@ -118,7 +118,7 @@ class Tally:
 
 _SENTENCES = {
     "repaired": "{} documents held text decoded wrongly by whoever wrote it (mojibake), which was repaired",
-    "repeated_id": "{} rows repeat the id of an earlier row of their file and go by their number instead",
+    "repeated_id": "{} rows repeat the id of an earlier row; their number stands after it",
 }
 
 

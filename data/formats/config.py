@@ -20,7 +20,10 @@ class FilesConfig(SourceConfig):
         None, min_length=1, description="Field of a table or of JSON that holds the text; null: text, content or body."
     )
     id_field: str | None = Field(
-        None, min_length=1, description="Field that holds the id of a row; null: the row's number in its file."
+        None,
+        min_length=1,
+        description="Field that holds the id of a row; a row that repeats one of its file has its number after it. "
+        "null: the row's number in its file.",
     )
     fallback_encoding: str | None = Field(
         None,

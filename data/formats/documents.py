@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-import xxhash
-
 from data.formats.base import File, Found, Reading, Tally
 from data.formats.decoding import DOCUMENT_CHARACTERS, split
+from data.formats.ids import UniqueIds
 from data.formats.mojibake import repair
 from data.sources.base import Problem, RawDocument
 
@@ -23,7 +22,6 @@ CREATED_FIELDS = ("created", "date", "created_at", "published", "timestamp")
 AUTHOR_FIELDS = ("authors", "author")
 LICENCE_FIELDS = ("licence", "license")
 KNOWN_FIELDS = (*TITLE_FIELDS, *URL_FIELDS, *CREATED_FIELDS, *AUTHOR_FIELDS, *LICENCE_FIELDS)
-_MAX_IDS = 2_000_000  # ids of a file that are kept to notice repetitions, in some 150 MB
 
 
 def mended(text: str, name: str, reading: Reading, tally: Tally) -> str:
@@ -71,7 +69,7 @@ class Records:
         self._reading = reading
         self._tally = tally
         self._fields = (reading.text_field,) if reading.text_field else TEXT_FIELDS
-        self._ids: set[int] = set()
+        self._ids = UniqueIds()
 
     def read(self, row: int, record: Any, place: Mapping[str, Any] | None = None) -> Found:
         """The document of a record, or what is wrong with it.
@@ -118,17 +116,17 @@ class Records:
         return "no_text", name, f"no field {wanted} (text_field); its fields are: {there}"
 
     def _name(self, row: int, record: Mapping[str, Any]) -> str:
+        """The file's name and the record's id, or its row where it has none; no two records are called the same."""
         field = self._reading.id_field
-        key = record.get(field) if field else None
-        if not isinstance(key, str | int) or isinstance(key, bool) or key == "":
+        if not field:
             return f"{self._file.name}#{row}"
-        name = f"{self._file.name}#{key}"
-        mark = xxhash.xxh3_64_intdigest(str(key).encode("utf-8", "surrogatepass"))
-        if mark in self._ids:
-            name = f"{self._file.name}#{key};{row}"
+        key = record.get(field)
+        has_key = isinstance(key, str | int) and not isinstance(key, bool) and key != ""
+        wanted = str(key if has_key else row)
+        found = self._ids.unique(wanted, row)
+        name = f"{self._file.name}#{found}"
+        if found != wanted:
             self._tally.count("repeated_id", name)
-        elif len(self._ids) < _MAX_IDS:
-            self._ids.add(mark)
         return name
 
 

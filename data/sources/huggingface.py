@@ -17,7 +17,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from data.facts import Facts, Progress, no_progress
+from data.formats.base import Tally
 from data.formats.decompression import decompress
+from data.formats.ids import UniqueIds
 from data.sources.base import Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.hub.client import CONVERTED, PUBLIC_HUB, Hub, HubFile, NotOnHubError
 from data.sources.hub.fetching import fetch_items
@@ -78,8 +80,9 @@ class HuggingFaceConfig(SourceConfig):
     id_field: str | None = Field(
         None,
         min_length=1,
-        description="Column that names a row, unique in the dataset; it stays the same when files are cut anew. null: "
-        "file and number of the row.",
+        description="Column that names a row, unique in the dataset; it stays the same when files are cut anew. A row "
+        "that repeats the id of an earlier one of its slot has file and number after it, which is told. null: file and "
+        "number of the row.",
     )
     url_field: str | None = Field(None, min_length=1, description="Column with the address of the text, if any.")
     date_field: str | None = Field(
@@ -142,7 +145,7 @@ class HuggingFaceConfig(SourceConfig):
     def reading_identity(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
-            "reader": 1,
+            "reader": 2,
             "fields": asdict(self._fields()),
             "join_rows": self.join_rows,
             "row_separator": self.row_separator if self.join_rows else None,
@@ -200,9 +203,11 @@ class HuggingFaceConfig(SourceConfig):
         """A document for each row, or run of rows. Its id is the value of `id_field`, else `file#row`, rows from 0.
 
         In a later part of a JSONL file that was cut, `file@0002#row`, counted from that part's first line. A run is
-        called by its first row. Later parts of a document that is too long end in `~2`, `~3`...
+        called by its first row. Later parts of a document that is too long end in `~2`, `~3`... A row that repeats an
+        id of this slot is called `ID;file#row`.
         """
         fields = self._fields()
+        ids, tally = UniqueIds(), Tally()
         size = (raw / CONTENT_FILE).stat().st_size if (raw / CONTENT_FILE).exists() else 0
         with PackReader(raw) as reader:
             for item in read_items(raw):
@@ -217,7 +222,8 @@ class HuggingFaceConfig(SourceConfig):
                 if self.join_rows:
                     yield from joined_documents(found, fields, origin, self.join_rows, self.row_separator)
                 else:
-                    yield from documents(found, fields, origin)
+                    yield from documents(found, fields, origin, ids, tally)
+        tally.tell(note, None)
 
     def _rows(self, reader: PackReader, raw: Path, item: PackedItem, fields: Fields) -> Iterator[Rows | Unreadable]:
         kind = kind_of(item.meta[PART]["path"])

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
+from data.formats.base import Tally
 from data.formats.decoding import DOCUMENT_CHARACTERS, split
+from data.formats.ids import UniqueIds
 from data.sources.base import Problem, RawDocument
 from data.sources.hub.joining import gathered, join
 from data.sources.hub.rows import Fields, Rows, Unreadable
@@ -51,8 +53,13 @@ def limited(found: Iterable[Rows | Unreadable], rows: int | None) -> Iterator[Ro
             return
 
 
-def documents(found: Iterable[Rows | Unreadable], fields: Fields, origin: Origin) -> Iterator[RawDocument | Problem]:
-    """A document for each row."""
+def documents(
+    found: Iterable[Rows | Unreadable], fields: Fields, origin: Origin, ids: UniqueIds, tally: Tally
+) -> Iterator[RawDocument | Problem]:
+    """A document for each row.
+
+    ids, tally  of all rows that may have the same ids; used where the rows bring ids
+    """
     for rows in limited(found, origin.rows):
         if isinstance(rows, Unreadable):
             yield _problem(rows, origin)
@@ -64,7 +71,12 @@ def documents(found: Iterable[Rows | Unreadable], fields: Fields, origin: Origin
             if reason:
                 yield reason
                 continue
-            name = (_plain(row_id) if row_id is not None else None) or f"{origin.name}#{number}"
+            name = place = f"{origin.name}#{number}"
+            if fields.id:
+                wanted = _plain(row_id) or place
+                name = ids.unique(wanted, place)
+                if name != wanted:
+                    tally.count("repeated_id", name)
             made = RawDocument(
                 name,
                 text,
