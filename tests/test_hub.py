@@ -86,6 +86,15 @@ def test_what_fails_time_and_again_ends(hub, waits, tmp_path):
     assert 4 <= waits[-2] <= 8 <= waits[-1] <= 16
 
 
+def test_a_password_in_the_usual_address_is_not_shown(hub, waits, tmp_path, monkeypatch):
+    for address in (hub.endpoint.replace("://", "://me:s3cret@"), "http://me:s3cret@[::1"):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        hub.fail("/tree/", status=502, times=TRIES)
+        with pytest.raises(HubFailedError) as caught:
+            Runs(hub, tmp_path, endpoint=None).run()
+        assert "s3cret" not in str(caught.value)
+
+
 def test_a_hub_that_cannot_be_reached_is_an_error_and_no_older_copy_is_served(hub, waits, tmp_path):
     runs = Runs(hub, tmp_path)
     runs.run()

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from data.sources.base import SourceError
 from data.sources.pack import ChangedSinceLookError
+from data.web.errors import shown
 from data.web.pacing import PACER, Clock, back_off, retry_after
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class Hub:
         except OfflineModeIsEnabled as error:
             raise HubFailedError("HF_HUB_OFFLINE is set, so the hub may not be asked. Unset it.") from error
         except httpx2.InvalidURL as error:
-            raise HubFailedError(f"{self._place(what)}: {self._endpoint} is no address ({error}).") from error
+            raise HubFailedError(f"{self._place(what)}: {shown(self._endpoint)} is no address ({error}).") from error
         except httpx2.HTTPError as error:
             raise _MayPassError(f"{type(error).__name__}: {error}") from error
         except RuntimeError as error:
@@ -279,14 +280,16 @@ class Hub:
         try:
             return httpx2.URL(endpoint).netloc.decode()
         except httpx2.InvalidURL as error:
-            raise HubFailedError(f"{endpoint} is no address ({error}). Correct `endpoint`.") from error
+            raise HubFailedError(
+                f"{shown(endpoint)} is no address ({error}). Correct `endpoint` or HF_ENDPOINT."
+            ) from error
 
     def _wait(self, failure: _MayPassError, tries: int, what: str) -> None:
         if tries >= TRIES or failure.wait > MAX_WAIT:
             asked = f" It asks to wait {failure.wait:.0f} s." if failure.wait else ""
             raise HubFailedError(
-                f"{self._place(what)}: {self._endpoint} failed {tries} times in a row, at last: {failure}.{asked} "
-                "Run again later: what has been fetched is kept."
+                f"{self._place(what)}: {shown(self._endpoint)} failed {tries} times in a row, at last: {failure}."
+                f"{asked} Run again later: what has been fetched is kept."
             ) from failure
         PACER.hold(self._host, failure.wait)
         PACER.clock.sleep(max(failure.wait, back_off(tries)))
