@@ -93,12 +93,12 @@ def write_month(folder: Path, size: int, window_log: int) -> int:
 def run(folder: Path, dumps: str, form: str, held: int) -> None:
     """One measured run in this process; prints a JSON object."""
     from data.ledger import assign
-    from data.sources import reddit_threads
     from data.sources.base import Problem
+    from data.sources.dumps import threads
     from data.sources.reddit import RedditConfig
 
     os.environ["TEXTMILL_PSEUDONYM_KEY"] = "a secret for the benchmark"
-    reddit_threads.HELD_BYTES = held or reddit_threads.HELD_BYTES
+    threads.HELD_BYTES = held or threads.HELD_BYTES
     config = RedditConfig.model_validate({"kind": "reddit", "path": dumps, "as": form})
     begin, work_begin = time.perf_counter(), time.process_time()
     look = config.look(folder)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from data.sources.base import Problem, SourceError
 from data.sources.chats.export_index import FileIndex, index_file
 from data.sources.chats.merge import Month, month_lines, months_of
@@ -58,7 +60,7 @@ def look_at(place: Path, silence_minutes: float, memo: Any = None) -> Exports:
     exports, statuses = _listed(place)
     earlier = _Earlier(memo, silence_minutes)
     files: dict[str, Any] = {}
-    merged: dict[str, Any] = {}
+    merges: dict[str, Any] = {}
     for name, status in sorted(statuses.items()):
         index = earlier.index(name, exports.marks[name])
         if index is None:
@@ -73,17 +75,19 @@ def look_at(place: Path, silence_minutes: float, memo: Any = None) -> Exports:
         if max(status.st_mtime_ns, status.st_ctime_ns) < now - _SETTLED_NS:
             files[name] = [exports.marks[name], index.as_json()]
     for month in months_of(exports.indexes):
+        merge, month = earlier.merge(month, exports.indexes)
         segment = month.settled()
-        if segment is not None:
-            content = (segment.size, segment.sha256)
-        else:
-            key = month.key(exports.indexes)
-            content = earlier.merged(key) or _content(month, exports)
-            merged[key] = list(content)
+        if segment is None and (merge is None or merge.key != month.key(exports.indexes)):
+            merge, month = _merge(month, exports, merge)
         exports.months[month.native_id] = month
-        exports.contents[month.native_id] = content
+        if merge is not None:
+            merges[month.native_id] = msgspec.to_builtins(merge)
+        if segment is not None:
+            exports.contents[month.native_id] = (segment.size, segment.sha256)
+        elif merge is not None:
+            exports.contents[month.native_id] = (merge.size, merge.sha256)
     exports.problems.sort(key=lambda problem: (problem.where, problem.what))
-    exports.memo = {"format": INDEX_FORMAT, "silence": silence_minutes, "files": files, "merged": merged}
+    exports.memo = {"format": INDEX_FORMAT, "silence": silence_minutes, "files": files, "merges": merges}
     with _keeping:
         _latest.pop((place, silence_minutes), None)
         _latest[place, silence_minutes] = exports
@@ -125,13 +129,61 @@ def _marks(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
-def _content(month: Month, exports: Exports) -> tuple[int, str]:
+class Merge(msgspec.Struct):
+    """What merging a month has given, so that it need not be merged again.
+
+    key           of the month as it was merged, without idle parts
+    size, sha256  of its records
+    used, idle    by digest, the parts that records come from and those that add nothing to them; with each the time of
+                  its export
+    """
+
+    key: str
+    size: int
+    sha256: str
+    used: dict[str, int]
+    idle: dict[str, int]
+
+    def idle_of(self, exported: Mapping[str, int]) -> dict[str, int]:
+        """The parts that add nothing to others, given the times of those that are there now.
+
+        A newer export of the same records makes used parts count more, never less, but idle ones perhaps enough.
+        """
+        if any(exported.get(sha256, -1) < time for sha256, time in self.used.items()):
+            return {}
+        return {sha256: time for sha256, time in self.idle.items() if 0 <= exported.get(sha256, -1) <= time}
+
+
+def _times(month: Month, indexes: Mapping[str, FileIndex]) -> dict[str, int]:
+    return {part.sha256: indexes[name].exported for name, part in month.parts}
+
+
+def _merge(month: Month, exports: Exports, earlier: Merge | None) -> tuple[Merge, Month]:
+    """Merge the parts of a month; returns the month without those that add nothing. Raises SourceError."""
     digest = hashlib.sha256()
     size = 0
-    for lines in month_lines(month, exports.indexes, exports):
-        digest.update(lines)
-        size += len(lines)
-    return size, digest.hexdigest()
+    used: set[str] = set()
+    records: list[bytes] = []
+    try:
+        for lines in month_lines(month, exports.indexes, exports, used):
+            digest.update(lines)
+            size += len(lines)
+            records.append(lines)
+            if size > spare.limit:
+                records.clear()
+    except OSError as error:
+        raise SourceError(
+            f"The exports of {month.native_id} in {exports.place} cannot be read any more ({error.strerror}). Put them "
+            "back, and run again."
+        ) from error
+    sha256 = digest.hexdigest()
+    if size <= spare.limit:
+        spare.put(sha256, records)
+    idle = {part.sha256 for _, part in month.parts if part.sha256 not in used and month.has_all_of(part)}
+    left = month.without(idle)
+    times = _times(month, exports.indexes)
+    all_idle = {one: times[one] for one in idle} | (earlier.idle if earlier else {})
+    return Merge(left.key(exports.indexes), size, sha256, _times(left, exports.indexes), all_idle), left
 
 
 class _Earlier:
@@ -142,7 +194,7 @@ class _Earlier:
         if known.get("format") != INDEX_FORMAT or known.get("silence") != silence_minutes:
             known = {}
         self._files = known.get("files")
-        self._merged = known.get("merged")
+        self._merges = known.get("merges")
 
     def index(self, name: str, marks: Sequence[int]) -> FileIndex | None:
         try:
@@ -151,9 +203,13 @@ class _Earlier:
         except (TypeError, KeyError, ValueError, IndexError, AttributeError):
             return None
 
-    def merged(self, key: str) -> tuple[int, str] | None:
+    def merge(self, month: Month, indexes: Mapping[str, FileIndex]) -> tuple[Merge | None, Month]:
+        """What is known of merging a month, as far as it still holds, and the month without the parts it makes idle."""
         try:
-            size, sha256 = self._merged[key]  # type: ignore[index]
-            return int(size), str(sha256)
-        except (TypeError, KeyError, ValueError, AttributeError):
-            return None
+            known = msgspec.convert(self._merges[month.native_id], Merge)  # type: ignore[index]
+        except (TypeError, KeyError, msgspec.ValidationError):
+            return None, month
+        idle = known.idle_of(_times(month, indexes))
+        if known.idle and not idle:
+            return None, month
+        return msgspec.structs.replace(known, idle=idle), month.without(idle)

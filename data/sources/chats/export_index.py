@@ -129,8 +129,7 @@ def _damages(damage: Damage) -> Iterator[tuple[str, str]]:
 def rows_of(file: BinaryIO, index: FileIndex, segment: Segment) -> Iterator[list[Row]]:
     """The records of one segment of a file, by id, some at a time. Of a file out of order all of it is read."""
     if not index.ordered:
-        rows = _sorted_rows(file, index, Damage())
-        yield [row for row in rows if segment.first <= row.id <= segment.last]
+        yield [row for row in _sorted_rows(file, index, Damage()) if segment.first <= row.id <= segment.last]
         return
     for block in blocks(file, segment.begin, segment.end, index.indent.encode(), Damage()):
         yield [row for message in block.messages if (row := row_of(message)) is not None]

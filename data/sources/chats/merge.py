@@ -3,20 +3,18 @@
 A month begins where it begins in the newest export that has messages before that, because only such a file shows that
 a conversation begins there. Every message id between two beginnings belongs to the month of the first, whichever file
 it comes from, so no message has two places. Where files differ, the version of a message that was edited last counts,
-else the one exported last; a message that any of the files has is there. Files are merged as streams.
+else the one exported last; a message that any of the files has is there. Where files have the same records of a month,
+the newest stands for all. Files are merged as streams (see data/sources/chats/merging.py).
 """
 
 import hashlib
-import heapq
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import chain, groupby
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
-from data.sources.chats.export_index import FileIndex, Segment, newest, rows_of
-from data.sources.chats.messages import Row
+from data.sources.chats.export_index import FileIndex, Segment, rows_of
+from data.sources.chats.merging import Version, merged, stored
 
 _END = 1 << 70  # above every id
 _JOINED = 1_000  # records handed out at a time
@@ -26,7 +24,7 @@ _JOINED = 1_000  # records handed out at a time
 class Month:
     """One month of a channel: the messages with `first` <= id < `end`, from parts of files.
 
-    parts  (name of the file, segment), the newest export first
+    parts  (name of the file, segment), the newest export first, no two with the same records
     """
 
     guild: str
@@ -40,15 +38,24 @@ class Month:
     def native_id(self) -> str:
         return f"{self.channel}/{self.month}"
 
+    def has_all_of(self, part: Segment) -> bool:
+        """Whether no message of a part belongs to another month."""
+        return self.first <= part.first and part.last < self.end
+
     def settled(self) -> Segment | None:
         """The segment that this month is, where no two files differ about it."""
         one = self.parts[0][1]
-        whole = all(self.first <= part.first and part.last < self.end for _, part in self.parts)
-        return one if whole and all(part.sha256 == one.sha256 for _, part in self.parts) else None
+        return one if len(self.parts) == 1 and self.has_all_of(one) else None
+
+    def without(self, sha256s: Collection[str]) -> "Month":
+        """The same month from fewer parts."""
+        return replace(self, parts=tuple(part for part in self.parts if part[1].sha256 not in sha256s))
 
     def key(self, indexes: Mapping[str, FileIndex]) -> str:
-        """Names what a merge of the parts gives."""
-        parts = [(indexes[name].exported, part.sha256, part.first, part.last) for name, part in self.parts]
+        """Names what a merge of the parts gives. Of the times of exports only their order matters."""
+        times = sorted({indexes[name].exported for name, _ in self.parts}, reverse=True)
+        rank = {time: number for number, time in enumerate(times)}
+        parts = [(rank[indexes[name].exported], part.sha256) for name, part in self.parts]
         first = max(self.first, min(part.first for _, part in self.parts))
         last = min(self.end - 1, max(part.last for _, part in self.parts))
         text = json.dumps([first, last, sorted(parts)])
@@ -67,9 +74,12 @@ def months_of(indexes: Mapping[str, FileIndex]) -> list[Month]:
         guild = indexes[names[0]].guild
         beginnings = _beginnings(parts)
         ends = [first for _, first in beginnings[1:]] + [_END]
+        distinct: dict[str, tuple[str, Segment]] = {}
+        for one in parts:
+            distinct.setdefault(one[1].sha256, one)
         for (month, first), end in zip(beginnings, ends, strict=True):
             low = 0 if first == beginnings[0][1] else first
-            held = tuple((name, part) for name, part in parts if part.last >= low and part.first < end)
+            held = tuple(one for one in distinct.values() if one[1].last >= low and one[1].first < end)
             if held:
                 months.append(Month(guild, channel, month, low, end, held))
     return sorted(months, key=lambda month: month.native_id)
@@ -97,33 +107,55 @@ class Files(Protocol):
     def open(self, name: str) -> BinaryIO: ...
 
 
-def month_lines(month: Month, indexes: Mapping[str, FileIndex], files: Files) -> Iterator[bytes]:
-    """The records of a month, merged, some at a time."""
-    with ExitStack() as stack:
-        settled = month.settled()
-        if settled is not None:
-            name = month.parts[0][0]
-            for rows in rows_of(stack.enter_context(files.open(name)), indexes[name], settled):
+def month_lines(
+    month: Month, indexes: Mapping[str, FileIndex], files: Files, used: set[str] | None = None
+) -> Iterator[bytes]:
+    """The records of a month, merged, some at a time; `used` gets the digests of the parts that they come from."""
+    settled = month.settled()
+    if settled is not None:
+        name = month.parts[0][0]
+        with files.open(name) as file:
+            for rows in rows_of(file, indexes[name], settled):
                 yield b"".join([row.line for row in rows])
-            return
-        streams = []
-        for name, part in month.parts:
-            rows_in_blocks = rows_of(stack.enter_context(files.open(name)), indexes[name], part)
-            streams.append(_versions(chain.from_iterable(rows_in_blocks), indexes[name].exported, month))
-        lines: list[bytes] = []
-        for row in _merged(streams):
-            lines.append(row.line)
-            if len(lines) >= _JOINED:
-                yield b"".join(lines)
-                lines.clear()
-        yield b"".join(lines)
+        return
+    lanes = []
+    for lane in _lanes(month.parts):
+        versions = _versions(month, lane, indexes, files)
+        is_sorted = all(indexes[month.parts[place][0]].ordered for place in lane)
+        lanes.append(versions if is_sorted else stored(versions))  # a file out of order is held whole while it is read
+    lines: list[bytes] = []
+    places: set[int] = set()
+    for _, _, _, line, place in merged(lanes):
+        lines.append(line)
+        places.add(place)
+        if len(lines) >= _JOINED:
+            yield b"".join(lines)
+            lines.clear()
+    yield b"".join(lines)
+    if used is not None:
+        used.update(month.parts[place][1].sha256 for place in places)
 
 
-def _versions(rows: Iterable[Row], exported: int, month: Month) -> Iterator[tuple[Row, int]]:
-    return ((row, exported) for row in rows if month.first <= row.id < month.end)
+def _lanes(parts: Sequence[tuple[str, Segment]]) -> list[list[int]]:
+    """The places of the parts in lists that are read one after the other: those of a list follow each other in time."""
+    lanes: list[list[int]] = []
+    for place in sorted(range(len(parts)), key=lambda place: parts[place][1].first):
+        begin = parts[place][1].first
+        for lane in lanes:
+            if parts[lane[-1]][1].last < begin:
+                lane.append(place)
+                break
+        else:
+            lanes.append([place])
+    return lanes
 
 
-def _merged(streams: Sequence[Iterator[tuple[Row, int]]]) -> Iterator[Row]:
-    merged = heapq.merge(*streams, key=lambda one: one[0].id)
-    for _, versions in groupby(merged, key=lambda one: one[0].id):
-        yield max(versions, key=newest)[0]
+def _versions(month: Month, lane: Sequence[int], indexes: Mapping[str, FileIndex], files: Files) -> Iterator[Version]:
+    for place in lane:
+        name, part = month.parts[place]
+        index = indexes[name]
+        with files.open(name) as file:
+            for rows in rows_of(file, index, part):
+                for row in rows:
+                    if month.first <= row.id < month.end:
+                        yield row.id, row.edited, index.exported, row.line, place

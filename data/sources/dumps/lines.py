@@ -22,6 +22,8 @@ LINE_BYTES = 1 << 24  # a longer line is given up
 _PIECE = 4096  # compressed bytes taken at a time, so that what they grow to stays small in memory
 _BATCH = 1 << 20  # decompressed bytes handed out at a time, at least
 _NAMED = 5  # lines named in one problem
+_GIVEN_UP = b"{"  # stands for a line that is too long
+_CLOSING = ord("}")
 
 
 class Line(msgspec.Struct, gc=False):
@@ -91,17 +93,25 @@ def lines_of(
     wrong        gets what cannot be used
     """
     spelt = b"|".join(re.escape(name).encode() for name in subreddits)
-    is_wanted = re.compile(rb'"subreddit"\s*:\s*"(?:' + spelt + rb')"', re.IGNORECASE).search if subreddits else None
+    is_wanted = re.compile(rb'"subreddit"\s*:\s*"(?i:' + spelt + rb')"').search if subreddits else None
     names = frozenset(subreddits)
     number = 0
-    for batch in _batches(chunks, compression, wrong):
-        for data in batch:
+    for text in _whole_lines(chunks, compression, wrong):
+        view = memoryview(text)
+        end = named = -1  # where the last line ended, and where the next wanted name stands
+        while (begin := end + 1) < len(text):
+            end = text.index(b"\n", begin)
             number += 1
-            if is_wanted and not is_wanted(data) and data.endswith(b"}"):
-                continue
+            if is_wanted:
+                if named < begin:
+                    found = is_wanted(text, begin)
+                    named = found.start() if found else len(text)
+                if named > end and text[end - 1] == _CLOSING:
+                    continue
             try:
-                line = _decode(data)
+                line = _decode(view[begin:end])
             except (msgspec.MsgspecError, RecursionError, UnicodeError):
+                data = text[begin:end]
                 if not data.strip(b" \t\r\0"):
                     wrong.blank.add(number)
                     continue
@@ -126,29 +136,27 @@ def _mended(data: bytes) -> Line | None:
         return None
 
 
-def _batches(chunks: Iterable[bytes], compression: str | None, wrong: Wrong) -> Iterator[list[bytes]]:
-    """Lines without their ends, many at a time; one that is too long comes as one that cannot be parsed."""
+def _whole_lines(chunks: Iterable[bytes], compression: str | None, wrong: Wrong) -> Iterator[bytes]:
+    """Lines with their ends, many at a time; one that is too long comes as one that cannot be parsed."""
     held: list[bytes] = []
     size = 0
-    is_skipping = False
     try:
         for chunk in _plain(chunks, compression):
-            begin, end, rest = chunk.rpartition(b"\n")
+            end = chunk.rfind(b"\n") + 1
             if end:
-                lines = b"".join([*held, begin]).split(b"\n")
-                if is_skipping:
-                    lines[0], is_skipping = b"{", False
+                lines = chunk[:end]
+                if size > LINE_BYTES:
+                    lines = _GIVEN_UP + lines[lines.index(b"\n") :]
+                elif held:
+                    lines = b"".join([*held, lines])
                 yield lines
                 held, size = [], 0
-            held.append(rest)
-            size += len(rest)
-            if size > LINE_BYTES:
-                held, size, is_skipping = [], 0, True
+            size += len(chunk) - end
+            held = [] if size > LINE_BYTES else [*held, chunk[end:]]
     except CannotDecompressError as error:
         wrong.stopped = error
-    last = b"".join(held)
-    if last or is_skipping:
-        yield [b"{" if is_skipping else last]
+    if size:
+        yield (_GIVEN_UP if size > LINE_BYTES else b"".join(held)) + b"\n"
 
 
 def _plain(chunks: Iterable[bytes], compression: str | None) -> Iterable[bytes]:

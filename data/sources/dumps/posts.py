@@ -60,33 +60,37 @@ class Post(msgspec.Struct, array_like=True, gc=False):
 
 def post_of(line: Line, minimum_score: int | None) -> Post | None:
     """The post on a line; None if its ids are none."""
-    body, author = line.body, line.author or DELETED
+    body, author, native_id = line.body, line.author or DELETED, line.id
     dropped = ""
     if body is not None and line.link_id is not None:
-        link, parent, is_submission = line.link_id.removeprefix("t3_"), line.parent_id or "", False
-        parent = parent[3:] if parent.startswith("t1_") else ""
+        link, parent, is_submission = line.link_id, line.parent_id or "", False
+        if link[:3] == "t3_":
+            link = link[3:]
+        parent = parent[3:] if parent[:3] == "t1_" else ""
         if len(body) <= _LONGEST_GONE:
             dropped = _GONE.get(body.strip().lower(), "")
     else:
-        link, parent, is_submission = line.id, "", True
+        link, parent, is_submission = native_id, "", True
         title, body = line.title or "", line.selftext or ""
         dropped = _GONE.get(body.strip().lower(), "") or _GONE.get(title.strip().lower(), "")
         body = f"{title.strip()}\n\n{body}"
-    if not (link.isalnum() and line.id.isalnum()):
+    if not (link.isalnum() and native_id.isalnum()):
         return None
     text = (html.unescape(body) if "&" in body else body).strip("\r\n").rstrip()
     if not dropped:
         dropped = _bot(author, body) if text else "empty"
-    score = line.score if isinstance(line.score, int) else None
-    if not dropped and minimum_score is not None and score is not None and score < minimum_score:
+    score, created = line.score, line.created_utc
+    if type(score) is not int:
+        score = None
+    elif not dropped and minimum_score is not None and score < minimum_score:
         dropped = "low_score"
-    created = line.created_utc if type(line.created_utc) is int else _seconds(line.created_utc)
+    if type(created) is not int:
+        created = _seconds(created)
     if not 0 <= created < _LATEST:
         created = 0
-    subreddit = line.subreddit or ""
-    return Post(
-        link, line.id, parent, is_submission, author, subreddit, created, score, "" if dropped else text, dropped
-    )
+    if dropped:
+        text = ""
+    return Post(link, native_id, parent, is_submission, author, line.subreddit or "", created, score, text, dropped)
 
 
 def _bot(author: str, body: str) -> str:

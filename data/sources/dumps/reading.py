@@ -80,8 +80,12 @@ class Reading:
             files.skip()
 
     def _thread(self, item: PackedItem, posts: list[Post]) -> Iterator[RawDocument]:
-        submission = next((post for post in posts if post.is_submission), None)
-        comments = [post for post in posts if not post.is_submission]
+        submission, comments = None, []
+        for post in posts:
+            if not post.is_submission:
+                comments.append(post)
+            elif submission is None:
+                submission = post
         if submission is not None and submission.dropped == "low_score":
             self._dropped["low_score"] += sum(not post.dropped for post in comments)
             return
@@ -93,8 +97,8 @@ class Reading:
         self._posts += len(shown)
         self._untitled += submission is None
         self._names.begin()
-        called = {author: name_of(author, self._names) for author in dict.fromkeys(post.author for post in shown)}
-        authors = tuple(dict.fromkeys(name for author, name in called.items() if author != DELETED))
+        called = {author: name_of(author, self._names) for author in dict.fromkeys([post.author for post in shown])}
+        authors = tuple(dict.fromkeys([name for author, name in called.items() if author != DELETED]))
         first = shown[0]
         meta = {"subreddit": first.subreddit, "comments": len(told)}
         if head is not None:

@@ -106,7 +106,7 @@ def _read(path: Path) -> Iterator[Post]:
 
 def without_repeats(group: list[Post], repeated: list[str]) -> list[Post]:
     """A group with each post once, the first one; the names of the others go to `repeated`."""
-    if len(group) == 1:
+    if len({post.id for post in group}) == len(group):
         return group
     kept: dict[tuple[bool, str], Post] = {}
     for post in group:
@@ -124,26 +124,36 @@ def ordered(posts: Iterable[Post], maximum_depth: int, dropped: Counter[str]) ->
     """
     comments = {post.id: post for post in sorted(posts, key=lambda post: (post.created, len(post.id), post.id))}
     answers: dict[str, list[Post]] = {}
+    tops: list[Post] = []
     for post in comments.values():
         if post.parent in comments and post.parent != post.id:
             answers.setdefault(post.parent, []).append(post)
-    tops = [post for post in comments.values() if post.parent not in comments or post.parent == post.id]
+        else:
+            tops.append(post)
     found: list[tuple[Post, Post | None]] = []
     seen: set[str] = set()
-    for top in [*tops, *comments.values()]:  # all are below a top one, circles aside
+
+    def tell(top: Post) -> None:
         waiting: list[tuple[Post, Post | None, int]] = [(top, None, 1)]
         while waiting:
             post, parent, depth = waiting.pop()
             if post.id in seen:
                 continue
             seen.add(post.id)
-            if not post.dropped and depth <= maximum_depth:
-                found.append((post, parent))
-            elif not post.dropped:
-                dropped["too_deep"] += 1
-            is_there = not post.dropped
-            below = answers.get(post.id, ())
-            waiting += [(one, post if is_there else parent, depth + is_there) for one in reversed(below)]
+            if not post.dropped:
+                if depth <= maximum_depth:
+                    found.append((post, parent))
+                else:
+                    dropped["too_deep"] += 1
+                parent, depth = post, depth + 1
+            for answer in reversed(answers.get(post.id, ())):
+                waiting.append((answer, parent, depth))
+
+    for top in tops:
+        tell(top)
+    if len(seen) < len(comments):  # answers in a circle
+        for post in comments.values():
+            tell(post)
     return found
 
 
@@ -155,29 +165,23 @@ def thread_texts(
     called  the names of those who wrote them, by author
     names   for the people whom they mention
     """
-    part: list[str] = []
-    size = 0
-    for paragraph in _paragraphs(submission, comments, called, names):
-        if part and size + len(paragraph) > DOCUMENT_CHARACTERS:
-            yield "\n\n".join(part)
-            part, size = [], 0
-        part.append(paragraph)
-        size += len(paragraph) + 2
-    if part:
-        yield "\n\n".join(part)
-
-
-def _paragraphs(
-    submission: Post | None, comments: list[tuple[Post, Post | None]], called: Mapping[str, str], names: Names
-) -> Iterator[str]:
+    paragraphs: list[str] = []
     if submission is not None:
         title, _, text = without_users(submission.text, names).partition("\n\n")
-        yield title.strip()
+        paragraphs.append(title.strip())
         if text.strip():
-            yield _said(called[submission.author], text.strip("\r\n").rstrip())
+            paragraphs.append(_said(called[submission.author], text.strip("\r\n").rstrip()))
     for post, parent in comments:
         who = called[post.author] if parent is None else f"{called[post.author]} (to {called[parent.author]})"
-        yield _said(who, without_users(post.text, names) if "u/" in post.text else post.text)
+        paragraphs.append(_said(who, without_users(post.text, names) if "u/" in post.text else post.text))
+    begin = size = 0
+    for at, paragraph in enumerate(paragraphs):
+        if at > begin and size + len(paragraph) > DOCUMENT_CHARACTERS:
+            yield "\n\n".join(paragraphs[begin:at])
+            begin, size = at, 0
+        size += len(paragraph) + 2
+    if paragraphs:
+        yield "\n\n".join(paragraphs[begin:])
 
 
 def _said(who: str, text: str) -> str:
