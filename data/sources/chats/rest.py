@@ -24,6 +24,7 @@ from data.web.pacing import Clock
 API = "https://discord.com/api/v10"
 PAGE = 100  # messages in one answer, at most
 GLOBAL_REQUESTS_PER_SECOND = 50  # of one bot, whatever it asks for
+ROUNDING = 0.001  # seconds; waits are told in so many digits, so a bucket may open this much later than told
 _PARTS = re.compile(r"([\w-]{18,})\.([\w-]{5,})\.([\w-]{20,})", re.ASCII)
 
 
@@ -103,7 +104,8 @@ class Limits:
         with self._lock:
             bucket = self._buckets[route] = headers.get("x-ratelimit-bucket", self._buckets.get(route, route))
             if headers.get("x-ratelimit-remaining") == "0":
-                self._until[bucket, channel] = self._clock.now() + seconds(headers.get("x-ratelimit-reset-after"))
+                wait = seconds(headers.get("x-ratelimit-reset-after")) + ROUNDING
+                self._until[bucket, channel] = self._clock.now() + wait
 
 
 LIMITS = Limits()
@@ -183,7 +185,8 @@ def pause(answer: Answer) -> float:
     if answer.status == 429:
         if is_page(answer):
             raise _blocked(answer, API)
-        return max(seconds(_value(answer).get("retry_after")), seconds(answer.headers.get("x-ratelimit-reset-after")))
+        told = _value(answer).get("retry_after"), answer.headers.get("x-ratelimit-reset-after")
+        return max(map(seconds, told)) + ROUNDING
     return 0.0
 
 
