@@ -5,6 +5,7 @@ go into files by a hash of the thread's id, which are then taken one by one, and
 single thread is always held as a whole. Knows nothing of dumps.
 """
 
+import struct
 import sys
 import tempfile
 from collections import Counter
@@ -19,14 +20,16 @@ from data.sources.base import SourceError
 from data.sources.chats.pseudonyms import Names
 from data.sources.dumps.posts import Post, without_users
 
-HELD_BYTES = 100_000_000  # of posts in memory
+HELD_BYTES = 24_000_000  # of posts in memory; what lies further apart is slower to come by than files
 DOCUMENT_CHARACTERS = 1_000_000  # a longer thread is cut between comments
 _FILES = 64
 _DEEPEST = 4  # times that files are divided again; what is still too large then is one thread
 _POST_BYTES = 500  # a post without its text
+_TOGETHER = 50  # posts written and read at a time
 _BUFFER = 1 << 17
-_encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(list[Post])
+_SIZE = struct.Struct("<I")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Post]).decode
 
 
 def grouped(posts: Iterable[Post], by_thread: bool = True, level: int = 0) -> Iterator[list[Post]]:
@@ -68,22 +71,32 @@ class _Files:
     """Posts in files by a hash of their thread."""
 
     def __init__(self, folder: Path, by_thread: bool, level: int) -> None:
-        self._paths = [folder / f"{number:02d}.jsonl" for number in range(_FILES)]
+        self._paths = [folder / f"{number:02d}" for number in range(_FILES)]
         self._files: list[BinaryIO] = [path.open("wb", buffering=_BUFFER) for path in self._paths]
+        self._waiting: list[list[Post]] = [[] for _ in self._paths]
         self._by_thread = by_thread
         self._level = level
 
     def add(self, post: Post) -> None:
         key = post.link if self._by_thread else post.id
         place = xxhash.xxh32_intdigest(key.encode(), self._level) % _FILES
+        waiting = self._waiting[place]
+        waiting.append(post)
+        if len(waiting) >= _TOGETHER:
+            self._write(place)
+
+    def _write(self, place: int) -> None:
         try:
-            self._files[place].write(_encode(post) + b"\n")
+            posts = _encode(self._waiting[place])
+            self._files[place].write(_SIZE.pack(len(posts)) + posts)
         except OSError as error:
             raise _no_room(self._paths[place], error) from error
+        self._waiting[place].clear()
 
     def close(self) -> list[Path]:
         """The files, to be read."""
-        for path, file in zip(self._paths, self._files, strict=True):
+        for place, (path, file) in enumerate(zip(self._paths, self._files, strict=True)):
+            self._write(place)
             try:
                 file.close()
             except OSError as error:
@@ -99,9 +112,9 @@ def _no_room(path: Path, error: OSError) -> SourceError:
 
 
 def _read(path: Path) -> Iterator[Post]:
-    with path.open("rb") as file:
-        while lines := file.readlines(1 << 20):
-            yield from _decoder.decode(b"[" + b",".join(lines) + b"]")
+    with path.open("rb", buffering=_BUFFER) as file:
+        while size := file.read(_SIZE.size):
+            yield from _decode(file.read(_SIZE.unpack(size)[0]))
 
 
 def without_repeats(group: list[Post], repeated: list[str]) -> list[Post]:
@@ -133,8 +146,8 @@ def ordered(posts: Iterable[Post], maximum_depth: int, dropped: Counter[str]) ->
     found: list[tuple[Post, Post | None]] = []
     seen: set[str] = set()
 
-    def tell(top: Post) -> None:
-        waiting: list[tuple[Post, Post | None, int]] = [(top, None, 1)]
+    def tell(tops: list[Post]) -> None:
+        waiting: list[tuple[Post, Post | None, int]] = [(top, None, 1) for top in reversed(tops)]
         while waiting:
             post, parent, depth = waiting.pop()
             if post.id in seen:
@@ -146,14 +159,12 @@ def ordered(posts: Iterable[Post], maximum_depth: int, dropped: Counter[str]) ->
                 else:
                     dropped["too_deep"] += 1
                 parent, depth = post, depth + 1
-            for answer in reversed(answers.get(post.id, ())):
-                waiting.append((answer, parent, depth))
+            if post.id in answers:
+                waiting += [(answer, parent, depth) for answer in reversed(answers[post.id])]
 
-    for top in tops:
-        tell(top)
+    tell(tops)
     if len(seen) < len(comments):  # answers in a circle
-        for post in comments.values():
-            tell(post)
+        tell(list(comments.values()))
     return found
 
 
