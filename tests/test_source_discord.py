@@ -189,14 +189,35 @@ def test_what_a_look_has_parsed_is_kept_while_there_is_room(folder, tmp_path, mo
     config = DiscordConfig(path="exports")
     month_lines, parsed, contents = discord.month_lines, [], {}
     monkeypatch.setattr(discord, "month_lines", lambda *given: (parsed.append(1), month_lines(*given))[1])
-    for limit in (0, 8_000, 1_000_000):
-        monkeypatch.setattr(discord_files, "spare", Spare(limit))
+    for limits in ((0,), (8_000,), (10_000, 10_000), (10_000, 1_000_000), (1_000_000,)):
+        spare = Spare(*limits)
+        monkeypatch.setattr(discord_files, "spare", spare)
         _, slots, _ = assign(None, config.look(tmp_path), config.slot_bytes, "2024")
         parsed.clear()
         config.fetch(slots[0].items, tmp_path, tmp_path, tmp_path)
-        contents[limit] = len(parsed), (tmp_path / "content.bin").read_bytes()
+        contents[limits] = len(parsed), (tmp_path / "content.bin").read_bytes()
+        assert spare.take(slots[0].items[0].fingerprint) is None, "it is kept once"
     assert len({content for _, content in contents.values()}) == 1
-    assert {limit: count for limit, (count, _) in contents.items()} == {0: 3, 8_000: 2, 1_000_000: 0}
+    counts = {limits: count for limits, (count, _) in contents.items()}
+    assert counts == {(0,): 3, (8_000,): 2, (10_000, 10_000): 1, (10_000, 1_000_000): 0, (1_000_000,): 0}
+
+
+def test_a_full_disk_costs_another_reading_only(monkeypatch):
+    spare = Spare(10, 30)
+    for number in range(3):
+        spare.put(str(number), [b"12345", str(number).encode() * 5])
+    assert spare.take("0") == [b"1234500000"]
+    spare.put("3", [b"x" * 10])
+    spare.put("4", [b"y" * 10])  # the file is full, so what was in it goes
+    assert [spare.take(str(number)) for number in range(5)] == [None, None, None, [b"x" * 10], [b"y" * 10]]
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    spare.put("5", [b"a" * 10])
+    spare.put("6", [b"b" * 10])
+    assert (spare.take("5"), spare.take("6")) == (None, [b"b" * 10])
 
 
 def test_small_slots_hold_a_month_each(folder, tmp_path):

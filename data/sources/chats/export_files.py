@@ -23,7 +23,8 @@ from data.sources.listing import Listing, list_files, name_of, path_of
 
 INDEX_FORMAT = 1  # of memo entries; raised when records or segments change their meaning
 _SETTLED_NS = 2_000_000_000  # a file that has been left alone for so long shows a later change in its times
-SPARE_BYTES = 64_000_000  # of records that this process keeps from its latest looks
+SPARE_BYTES = 64_000_000  # of records that this process keeps in memory from its latest looks
+SPARE_FILE_BYTES = 4_000_000_000  # and in a temporary file; an export has five times as many
 _PLACES = 8  # whose indexes this process keeps
 
 
@@ -49,7 +50,7 @@ class Exports:
 
 
 _latest: dict[tuple[Path, float], Exports] = {}
-spare = Spare(SPARE_BYTES)
+spare = Spare(SPARE_BYTES, SPARE_FILE_BYTES)
 _keeping = threading.Lock()
 _looking_again = threading.Lock()
 

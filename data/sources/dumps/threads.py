@@ -20,7 +20,7 @@ from data.sources.base import SourceError
 from data.sources.chats.pseudonyms import Names
 from data.sources.dumps.posts import Post, without_users
 
-HELD_BYTES = 24_000_000  # of posts in memory; what lies further apart is slower to come by than files
+HELD_BYTES = 100_000_000  # of posts in memory
 DOCUMENT_CHARACTERS = 1_000_000  # a longer thread is cut between comments
 _FILES = 64
 _DEEPEST = 4  # times that files are divided again; what is still too large then is one thread
