@@ -158,6 +158,15 @@ def test_reading_in_files_changes_no_document(folder, tmp_path, monkeypatch):
     assert all(run.why[("repeated", "2024-01")].endswith("t1_c0") for run in runs.values())
 
 
+def test_however_many_repeats_a_few_are_named(folder, tmp_path):
+    posts = [comment(f"c{n}") for n in range(1500)]
+    (folder / "a.jsonl").write_bytes(lines(*posts[::-1], *posts))
+    runs = reddit_runs(tmp_path)
+    runs.run()
+    said = "1500 posts come more than once: t1_c0, t1_c1, t1_c10, t1_c100, t1_c1000..."
+    assert runs.problems == {("repeated", "a"): said}
+
+
 def test_a_long_thread_comes_in_parts(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(reddit_threads, "DOCUMENT_CHARACTERS", 1000)
     (folder / "a.jsonl").write_bytes(lines(submission(), *(comment(f"c{n}", f"Number {n}. " * 5) for n in range(100))))

@@ -8,11 +8,10 @@ from data.sources.base import Problem, RawDocument
 from data.sources.chats.pseudonyms import Names
 from data.sources.dumps.lines import Wrong, compression_of, lines_of
 from data.sources.dumps.posts import DELETED, Post, iso, name_of, post_of, without_users
-from data.sources.dumps.threads import grouped, ordered, thread_texts, without_repeats
+from data.sources.dumps.threads import Repeats, grouped, ordered, thread_texts, without_repeats
 from data.sources.pack import PackedItem
 
 _SITE = "https://www.reddit.com"
-_NAMED = 5  # repeated posts named in one problem
 
 
 class Reading:
@@ -41,21 +40,17 @@ class Reading:
     def documents(self, item: PackedItem, chunks: Iterator[bytes]) -> Iterator[RawDocument | Problem]:
         """The documents of an item whose bytes are `chunks`, then what was wrong with it."""
         wrong = [(str(name), Wrong()) for name, _, _ in item.meta["files"]]
-        repeated: list[str] = []
+        repeats = Repeats()
         for group in grouped(self._read(item, chunks, wrong), self._as_threads):
-            posts = without_repeats(group, repeated)
+            posts = without_repeats(group, repeats)
             for post in posts:
                 if post.dropped:
                     self._dropped[post.dropped] += 1
             yield from self._thread(item, posts) if self._as_threads else self._singles(item, posts)
         for name, one in wrong:
             yield from one.problems(name)
-        if repeated:
-            more = "..." if len(repeated) > _NAMED else ""
-            named = ", ".join(sorted(repeated)[:_NAMED])
-            yield Problem(
-                "repeated", item.native_id, f"{len(repeated)} posts come more than once: {named}{more}", len(repeated)
-            )
+        if repeats.count:
+            yield Problem("repeated", item.native_id, str(repeats), repeats.count)
 
     def summary(self) -> str:
         """One sentence on what became of the posts; "" if all of them are used in whole threads."""

@@ -25,8 +25,10 @@ DOCUMENT_CHARACTERS = 1_000_000  # a longer thread is cut between comments
 _FILES = 64
 _DEEPEST = 4  # times that files are divided again; what is still too large then is one thread
 _POST_BYTES = 500  # a post without its text
-_TOGETHER = 50  # posts written and read at a time
+_TOGETHER = 20  # posts written and read at a time
 _BUFFER = 1 << 17
+_NAMED = 5  # repeated posts named in one problem
+_NAMES_HELD = 1_000
 _SIZE = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Post]).decode
@@ -117,14 +119,32 @@ def _read(path: Path) -> Iterator[Post]:
             yield from _decode(file.read(_SIZE.unpack(size)[0]))
 
 
-def without_repeats(group: list[Post], repeated: list[str]) -> list[Post]:
-    """A group with each post once, the first one; the names of the others go to `repeated`."""
+class Repeats:
+    """Posts that come again: how many, and the first few by name."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._names: list[str] = []
+
+    def add(self, post: Post) -> None:
+        self.count += 1
+        self._names.append(f"{'t3' if post.is_submission else 't1'}_{post.id}")
+        if len(self._names) > _NAMES_HELD:
+            self._names = sorted(self._names)[:_NAMED]
+
+    def __str__(self) -> str:
+        more = "..." if self.count > _NAMED else ""
+        return f"{self.count} posts come more than once: {', '.join(sorted(self._names)[:_NAMED])}{more}"
+
+
+def without_repeats(group: list[Post], repeats: Repeats) -> list[Post]:
+    """A group with each post once, the first one; the others go to `repeats`."""
     if len({post.id for post in group}) == len(group):
         return group
     kept: dict[tuple[bool, str], Post] = {}
     for post in group:
         if kept.setdefault((post.is_submission, post.id), post) is not post:
-            repeated.append(f"{'t3' if post.is_submission else 't1'}_{post.id}")
+            repeats.add(post)
     return list(kept.values())
 
 
@@ -176,23 +196,29 @@ def thread_texts(
     called  the names of those who wrote them, by author
     names   for the people whom they mention
     """
-    paragraphs: list[str] = []
+    part: list[str] = []
+    size = 0
+    for paragraph in _paragraphs(submission, comments, called, names):
+        if part and size + len(paragraph) > DOCUMENT_CHARACTERS:
+            yield "\n\n".join(part)
+            part, size = [], 0
+        part.append(paragraph)
+        size += len(paragraph) + 2
+    if part:
+        yield "\n\n".join(part)
+
+
+def _paragraphs(
+    submission: Post | None, comments: list[tuple[Post, Post | None]], called: Mapping[str, str], names: Names
+) -> Iterator[str]:
     if submission is not None:
         title, _, text = without_users(submission.text, names).partition("\n\n")
-        paragraphs.append(title.strip())
+        yield title.strip()
         if text.strip():
-            paragraphs.append(_said(called[submission.author], text.strip("\r\n").rstrip()))
+            yield _said(called[submission.author], text.strip("\r\n").rstrip())
     for post, parent in comments:
         who = called[post.author] if parent is None else f"{called[post.author]} (to {called[parent.author]})"
-        paragraphs.append(_said(who, without_users(post.text, names) if "u/" in post.text else post.text))
-    begin = size = 0
-    for at, paragraph in enumerate(paragraphs):
-        if at > begin and size + len(paragraph) > DOCUMENT_CHARACTERS:
-            yield "\n\n".join(paragraphs[begin:at])
-            begin, size = at, 0
-        size += len(paragraph) + 2
-    if paragraphs:
-        yield "\n\n".join(paragraphs[begin:])
+        yield _said(who, without_users(post.text, names) if "u/" in post.text else post.text)
 
 
 def _said(who: str, text: str) -> str:
