@@ -32,6 +32,7 @@ _BOT_NAMES = frozenset(
 _BOT_NAME = re.compile(r"[a-z0-9]Bot$|[-_][Bb]ot$|BOT$|^[Bb]ot[-_]")
 _BOT_TEXT = re.compile(r"\bI(?:'|&#39;|’| a)m a bot\b|^beep boop\b", re.I)
 _PERSON = re.compile(r"(?<![\w/])(/?u/)([A-Za-z0-9_-]{3,20})(?![\w-])")
+_DIGITS = tuple(f"{number:02d}" for number in range(60))
 _LATEST = 32_503_680_000  # the year 3000, seconds since the epoch
 
 
@@ -117,7 +118,7 @@ def iso(created: int) -> str | None:
     if not created:
         return None
     day, second = divmod(created, 86_400)
-    return f"{_date(day)}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}+00:00"
+    return f"{_date(day)}T{_DIGITS[second // 3600]}:{_DIGITS[second // 60 % 60]}:{_DIGITS[second % 60]}+00:00"
 
 
 @lru_cache(maxsize=1000)

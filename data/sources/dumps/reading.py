@@ -95,7 +95,7 @@ class Reading:
         called = {author: name_of(author, self._names) for author in dict.fromkeys([post.author for post in shown])}
         authors = tuple(dict.fromkeys([name for author, name in called.items() if author != DELETED]))
         first = shown[0]
-        meta = {"subreddit": first.subreddit, "comments": len(told)}
+        meta = {"subreddit": first.subreddit, "comments": len(told), "look": item.look}
         if head is not None:
             meta["score"] = head.score
         link = first.link
@@ -123,7 +123,7 @@ class Reading:
                 () if post.author == DELETED else (name_of(post.author, self._names),),
                 f"{_SITE}/comments/{post.link}" + ("" if post.is_submission else f"/_/{post.id}"),
                 post.created,
-                {"subreddit": post.subreddit, "score": post.score},
+                {"subreddit": post.subreddit, "score": post.score, "look": item.look},
             )
 
 
@@ -167,6 +167,6 @@ def _document(
         authors=authors,
         url=url,
         created=iso(created),
-        meta={**meta, "look": item.look},
+        meta=meta,
         position={"offset": item.offset, "item": item.native_id},
     )
