@@ -7,7 +7,7 @@ line of some fifty keys only those of `Line` are parsed.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,7 +23,7 @@ _PIECE = 4096  # compressed bytes taken at a time, so that what they grow to sta
 _BATCH = 1 << 20  # decompressed bytes handed out at a time, at least
 _NAMED = 5  # lines named in one problem
 _GIVEN_UP = b"{"  # stands for a line that is too long
-_CLOSING = ord("}")
+_OPENING, _CLOSING = b"{}"
 
 
 class Line(msgspec.Struct, gc=False):
@@ -42,6 +42,7 @@ class Line(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(Line).decode
+_decode_lines = msgspec.json.Decoder(Line).decode_lines
 
 
 @dataclass
@@ -97,35 +98,62 @@ def lines_of(
     names = frozenset(subreddits)
     number = 0
     for text in _whole_lines(chunks, compression, wrong):
-        view = memoryview(text)
-        end = named = -1  # where the last line ended, and where the next wanted name stands
-        while (begin := end + 1) < len(text):
-            end = text.index(b"\n", begin)
+        lines = None if is_wanted else _all_lines(text)
+        for line in _one_by_one(text, is_wanted, wrong, number) if lines is None else lines:
             number += 1
-            if is_wanted:
-                if named < begin:
-                    found = is_wanted(text, begin)
-                    named = found.start() if found else len(text)
-                if named > end and text[end - 1] == _CLOSING:
-                    continue
-            try:
-                line = _decode(view[begin:end])
-            except (msgspec.MsgspecError, RecursionError, UnicodeError):
-                data = text[begin:end]
-                if not data.strip(b" \t\r\0"):
-                    wrong.blank.add(number)
-                    continue
-                mended = _mended(data)
-                if mended is None:
-                    wrong.broken.add(number)
-                    continue
-                line = mended
-            if names and (line.subreddit or "").lower() not in names:
+            if line is None or (names and (line.subreddit or "").lower() not in names):
                 continue
             if (line.body is None or line.link_id is None) and line.title is None:
                 wrong.foreign.add(number)
                 continue
             yield line
+
+
+def _all_lines(text: bytes) -> list[Line] | None:
+    """The lines of `text` at once, if each is an object and nothing else; None if one is not.
+
+    No object goes on behind a } and the beginning of a line with {, so there are as many as lines only if each line is
+    one.
+    """
+    begin = count = 0
+    while begin < len(text):
+        end = text.index(b"\n", begin)
+        if text[begin] != _OPENING or text[end - 1] != _CLOSING:
+            return None
+        begin = end + 1
+        count += 1
+    try:
+        lines = _decode_lines(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+    return lines if len(lines) == count else None
+
+
+def _one_by_one(
+    text: bytes, is_wanted: Callable[[bytes, int], re.Match[bytes] | None] | None, wrong: Wrong, number: int
+) -> Iterator[Line | None]:
+    """The lines of `text`, which come after so many; None for one that is not wanted or is none."""
+    view = memoryview(text)
+    end = named = -1  # where the last line ended, and where the next wanted name stands
+    while (begin := end + 1) < len(text):
+        end = text.index(b"\n", begin)
+        number += 1
+        if is_wanted:
+            if named < begin:
+                found = is_wanted(text, begin)
+                named = found.start() if found else len(text)
+            if named > end and text[end - 1] == _CLOSING:
+                yield None
+                continue
+        try:
+            yield _decode(view[begin:end])
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            data = text[begin:end]
+            is_blank = not data.strip(b" \t\r\0")
+            mended = None if is_blank else _mended(data)
+            if mended is None:
+                (wrong.blank if is_blank else wrong.broken).add(number)
+            yield mended
 
 
 def _mended(data: bytes) -> Line | None:

@@ -64,10 +64,8 @@ def post_of(line: Line, minimum_score: int | None) -> Post | None:
     body, author, native_id = line.body, line.author or DELETED, line.id
     dropped = ""
     if body is not None and line.link_id is not None:
-        link, parent, is_submission = line.link_id, line.parent_id or "", False
-        if link[:3] == "t3_":
-            link = link[3:]
-        parent = parent[3:] if parent[:3] == "t1_" else ""
+        link, parent, is_submission = line.link_id.removeprefix("t3_"), line.parent_id or "", False
+        parent = parent[3:] if parent.startswith("t1_") else ""
         if len(body) <= _LONGEST_GONE:
             dropped = _GONE.get(body.strip().lower(), "")
     else:
