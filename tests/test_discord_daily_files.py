@@ -81,7 +81,7 @@ def test_hundreds_of_files_are_merged_few_at_a_time(folder, tmp_path, opened, mo
     documents = runs.run()
     assert sentences(documents) == channel.expected()
     assert runs.problems == {}
-    assert opened[""] <= merging.AT_ONCE
+    assert opened[""] <= 16
     assert texts(runs.run()) == texts(documents)
 
 
