@@ -20,6 +20,12 @@ class Damage:
     where: Path
     problem: str
 
+    @property
+    def is_observation(self) -> bool:
+        """Whether the result itself is whole."""
+        parts = self.where.parts
+        return parts[parts.index(Path(self.ref).name) + 1 :][:1] == (OBSERVED,)
+
 
 def payload_files(files: dict[str, FileEntry]) -> dict[str, str]:
     """{path: logical digest} of the files that are payload."""
@@ -45,7 +51,7 @@ def verify_folder(folder: Path) -> Iterator[Damage]:
     try:
         manifest = Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, TextmillError) as error:
-        yield Damage(ref, path, str(error))
+        yield Damage(ref, path, str(error).removeprefix(f"{path} "))
         return
     if manifest.recipe.key != manifest.key or not folder.name.endswith(f"-{manifest.key}"):
         yield Damage(ref, path, f"key is {manifest.key}, but its recipe hashes to {manifest.recipe.key}")

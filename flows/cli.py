@@ -14,8 +14,9 @@ import typer
 from typer._click.exceptions import ClickException  # typer carries its own click
 
 from data.errors import TextmillError
+from data.store import Store
 from flows import cli_generate, cli_sources, cli_store, ui
-from flows.recipe import Recipe, RecipeError, with_overrides
+from flows.recipe import Recipe, RecipeError, unknown_name, with_overrides
 from flows.recipes import load_recipe, recipe_values
 from flows.settings import prepare_prefect, quieten_prefect
 from gpt.errors import GPTError
@@ -23,6 +24,7 @@ from tasks.registry import STAGES, Stage
 from tasks.runtime import Runtime
 
 INTERRUPTED = 130  # exit code after Ctrl-C
+SHOWN_NOTES = 8  # warnings printed at the end of a run without a report
 
 app = typer.Typer(
     help="Raw text in, trained GPT out, again and again as the text grows.",
@@ -83,7 +85,7 @@ def run(
 def recipes() -> None:
     """List the recipes of prefect.yaml."""
     for name, (description, _) in recipe_values().items():
-        print(f"{name:<16} {description}")
+        print(f"{name:<18} {description}")
 
 
 def _recipe(name: str, path: str | None, overrides: list[tuple[str, Any]]) -> Recipe:
@@ -91,7 +93,8 @@ def _recipe(name: str, path: str | None, overrides: list[tuple[str, Any]]) -> Re
     if path is not None:
         folders = [key for key, source in recipe.sources.items() if getattr(source, "path", None)]
         if len(folders) != 1:
-            raise RecipeError(f"--path is for recipes with one source that has a path; {name} has {len(folders)}.")
+            count = len(folders) or "none; for a folder of your own: textmill run folder --path PATH"
+            raise RecipeError(f"--path is for recipes with one source that has a path; {name} has {count}.")
         try:
             absolute = str(Path(path).expanduser().absolute())
         except RuntimeError as error:  # ~somebody who does not exist
@@ -116,7 +119,7 @@ def _stage(text: str) -> Stage:
     for stage in STAGES:
         if stage == text:
             return stage
-    raise RecipeError(f"There is no stage {text!r}; the stages are: {', '.join(STAGES)}.")
+    raise RecipeError(unknown_name("stage", text, STAGES))
 
 
 def _print_result(summary: dict[str, Any]) -> None:
@@ -132,11 +135,30 @@ def _print_result(summary: dict[str, Any]) -> None:
         low, high = summary["metrics"].get("val_bpb_interval") or (None, None)
         interval = f" (95% interval {low:.3f} to {high:.3f})" if low is not None else ""
         print(f"\nValidation: {summary['metrics']['val_bpb']:.3f} bits per byte{interval}")
+    if "report" not in where:
+        _print_last_stage(store, summary)
     names = {"report": "observed/report.html", "model": "", "samples": "completions.json"}
     for stage, file in names.items():
         if stage in where:
             print(f"{stage.capitalize() + ':':<11} {where[stage] / file}")
     print(f"Time:       {summary['total_seconds']:.0f} s")
+
+
+def _print_last_stage(store: Store, summary: dict[str, Any]) -> None:
+    """What a run that ended early has come to: the last stage's counts over its parts, and the warnings."""
+    if not summary["artifacts"]:
+        return
+    stage, refs = list(summary["artifacts"].items())[-1]
+    manifests = [store.manifest(store.resolve(ref)) for ref in refs]
+    counts = {name: sum(one.counts.get(name, 0) for one in manifests) for one in manifests for name in one.counts}
+    print(f"\n{stage}: {len(refs)} part{'s' if len(refs) > 1 else ''}")
+    for name, count in counts.items():
+        print(f"  {name:<28} {count:,}")
+    for note in summary["notes"][:SHOWN_NOTES]:
+        print(f"  note: {note}")
+    if (rest := len(summary["notes"]) - SHOWN_NOTES) > 0:
+        print(f"  and {rest} more notes: add --json to have them all")
+    print(f"{'Parts:' if len(refs) > 1 else 'Part:':<11} {store.path(manifests[0].ref).parent}")
 
 
 def main() -> None:
@@ -157,6 +179,8 @@ def run_app(application: Callable[..., Any]) -> int:
         return _complain(str(error), 1)
     except ClickException as error:
         error.show()
+        if "unexpected extra argument" in error.message:
+            print("A folder goes behind --path, a setting behind --set: KEY=JSON, in one word.", file=sys.stderr)
         return 2
     except typer.Abort as error:  # what typer makes of an input that ended
         return _complain(f"ended: {error.__cause__ or error.__context__ or 'the input was closed'}", 1)

@@ -1,12 +1,14 @@
 """Commands that look into the store: ls, show, why, verify. They import neither Prefect nor torch."""
 
+import re
 from typing import Annotated, Any
 
 import typer
 
 from data.manifest import ArtifactRef, Manifest, differences
 from data.store import Store
-from flows.recipe import RecipeError
+from data.verification import OBSERVED
+from flows.recipe import RecipeError, unknown_name
 from tasks.registry import STAGES
 from tasks.runtime import open_store
 
@@ -18,7 +20,7 @@ def list_artifacts(
 ) -> None:
     """List artifacts, oldest first within a stage."""
     if stage is not None and stage not in STAGES:
-        raise RecipeError(f"There is no stage {stage!r}; the stages are: {', '.join(STAGES)}.")
+        raise RecipeError(unknown_name("stage", stage, STAGES))
     store = open_store()
     stages = [stage] if stage else [one for one in STAGES if one in store.stages()]
     for one in stages:
@@ -79,13 +81,13 @@ def why(one: RefArgument, other: RefArgument) -> None:
 
 
 def _explain(store: Store, first: Manifest, second: Manifest, indent: str, seen: set[tuple[str, str]]) -> None:
-    """Print differing fields, then, for inputs that differ, what makes those different."""
+    """Print differing fields, settings before digests, then, for inputs that differ, what makes those different."""
     one, other = first.recipe, second.recipe
-    for part in ("version", "config", "libraries"):
-        for path, left, right in differences(getattr(one, part), getattr(other, part), part):
-            print(f"{indent}{path}: {left!r} -> {right!r}")
-    for path, left, right in differences(one.inputs, other.inputs, "inputs"):
-        print(f"{indent}{path}: {str(left)[:12]} -> {str(right)[:12]}")
+    found: list[tuple[str, Any, Any]] = []
+    for part in ("version", "config", "libraries", "inputs"):
+        found += differences(getattr(one, part), getattr(other, part), part)
+    for path, left, right in sorted(found, key=lambda one: _is_digest(one[1]) or _is_digest(one[2])):
+        print(f"{indent}{path}: {_brief(left)} -> {_brief(right)}")
     for left_input, right_input in _paired(first.inputs, second.inputs):
         if left_input == right_input or (left_input, right_input) in seen:
             continue
@@ -112,13 +114,25 @@ def verify(
     for damage in damages:
         print(f"damaged: {damage.ref}: {damage.where} {damage.problem}")
     if damages:
-        print(
-            "Delete the folders of these artifacts: the next run of their recipe builds them again, and nothing else."
-        )
+        if any(not damage.is_observation for damage in damages):
+            print("Delete the folders of these artifacts: the next run of their recipe builds them again, no others.")
+        if any(damage.is_observation for damage in damages):
+            print(f"What lies in {OBSERVED}/ tells of the build; no result depends on it, so it may stay as it is.")
         return 1
     count = 1 if wanted else sum(1 for _ in store.manifests())
+    if not count:
+        print(f"The store {store.root} holds no artifact.")
+        return 0
     print(f"{count} artifact{'s' if count != 1 else ''} verified, every file as it was published.")
     return 0
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{32,}", value) is not None
+
+
+def _brief(value: Any) -> str:
+    return f"{value[:12]}..." if _is_digest(value) else repr(value)
 
 
 def _find(store: Store, text: str) -> Manifest | None:

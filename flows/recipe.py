@@ -6,7 +6,7 @@ is `tasks.runtime.Runtime`. Recipes with values live in prefect.yaml, as paramet
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -120,6 +120,15 @@ def describe(error: ValidationError) -> str:
     return "; ".join(dict.fromkeys(_describe_one(detail) for detail in error.errors()))
 
 
+_PLAIN = {
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_parsing": "it must be a number",
+    "bool_parsing": "it must be true or false",
+    "string_type": "it must be text",
+}
+
+
 def _describe_one(detail: Any) -> str:
     # pydantic adds the tag of a union (`folder`) and the names of dataclasses to the location: only settings are shown
     where = ".".join(
@@ -129,7 +138,8 @@ def _describe_one(detail: Any) -> str:
         return _unknown(where, _known(detail["loc"]))
     value = detail["input"]
     shown = "" if isinstance(value, dict) else f" is {json.dumps(_without_secrets(value), default=str)[:80]}:"
-    return f"{where or 'the recipe'}{shown} {detail['msg'].removeprefix('Value error, ')}"
+    message = _PLAIN.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+    return f"{where or 'the recipe'}{shown} {message}"
 
 
 def _without_secrets(value: Any) -> Any:
@@ -150,6 +160,12 @@ def _known(location: tuple[Any, ...]) -> dict[str, Any]:
     for part in location[:-1]:
         at = at.get(part, {}) if isinstance(at, dict) else {}
     return at if isinstance(at, dict) else {}
+
+
+def unknown_name(what: str, name: str, known: Collection[str]) -> str:
+    """What to say of a name that is none of those known."""
+    near = get_close_matches(name, known, 1)
+    return f"There is no {what} {name!r}{f'; did you mean {near[0]}?' if near else '.'} There are: {', '.join(known)}."
 
 
 def _unknown(path: str, known: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from data.errors import TextmillError
-from flows.recipe import Recipe, RecipeError, read_recipe
+from flows.recipe import Recipe, RecipeError, read_recipe, unknown_name
 from tasks.runtime import PROJECT_ROOT
 
 RECIPES_FILE = PROJECT_ROOT / "prefect.yaml"
@@ -34,5 +34,5 @@ def load_recipe(name: str, path: Path = RECIPES_FILE) -> Recipe:
     """The recipe `name`. Raises RecipeError listing the names there are."""
     recipes = recipe_values(path)
     if name not in recipes:
-        raise RecipeError(f"There is no recipe {name!r} in {path.name}; there are: {', '.join(recipes)}.")
+        raise RecipeError(unknown_name(f"recipe in {path.name} called", name, recipes))
     return read_recipe(recipes[name][1], f"recipe {name} of {path.name}")

@@ -41,7 +41,9 @@ def ui(
     children: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
-        child = subprocess.Popen(_prefect(*arguments), env=environment, cwd=PROJECT_ROOT, start_new_session=True)
+        child = subprocess.Popen(
+            _prefect(*arguments), env=environment, cwd=PROJECT_ROOT, start_new_session=True, preexec_fn=_heed_interrupts
+        )
         children.append(child)
         return child
 
@@ -118,6 +120,11 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
             except subprocess.TimeoutExpired:
                 continue
             return
+
+
+def _heed_interrupts() -> None:
+    """What a script starts in the background ignores SIGINT and so would its children, whom `_stop` asks with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _interrupt(number: int, frame: object) -> None:

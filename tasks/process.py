@@ -25,7 +25,7 @@ POLL = 0.25  # seconds between two looks at the child
 GRACE = 25.0  # seconds that a child gets to save before it is killed; Prefect's worker gives us 30
 STOPPED = 75  # exit code of a trainer that was asked to stop and has saved
 
-_STEP = re.compile(r"step \d+/\d+ ")  # a line of the trainer's output that says what the metrics say
+_KNOWN = re.compile(r"step \d+/\d+ |Finished")  # lines of a trainer that say what metrics and stage say anyway
 OnRecord = Callable[[dict[str, Any]], None]
 
 
@@ -65,7 +65,7 @@ def _wait(
     while True:
         running = child.poll() is None
         for line in said.lines():
-            if metrics is not None and not _STEP.match(line):
+            if metrics is not None and not _KNOWN.match(line):
                 watcher().note(line)
         for line in measured.lines() if measured and on_record else ():
             with contextlib.suppress(ValueError):  # the middle of a line, where a resumed trainer cut the file back

@@ -57,6 +57,11 @@ class Run:
         if self.until is not None and STAGES.index(stage) >= STAGES.index(self.until):
             raise GoalReachedError(stage)
 
+    def _notes_of_parts(self) -> list[str]:
+        """The warnings of everything that was made or reused, as their manifests have them."""
+        refs = [ref for record in self.records.values() for ref in record.refs]
+        return [f"{ref.stage} {ref.name}: {note}" for ref in refs for note in self.store.manifest(ref).notes]
+
     def summary(self) -> dict[str, Any]:
         """What `--json` prints: artifacts, cached and seconds by stage, and metrics."""
         return {
@@ -65,6 +70,6 @@ class Run:
             "cached": {stage: record.built == 0 for stage, record in self.records.items()},
             "seconds": {stage: round(record.seconds, 3) for stage, record in self.records.items()},
             "metrics": self.metrics,
-            "notes": self.notes,
+            "notes": [*self.notes, *self._notes_of_parts()],
             "store": str(self.store.root),
         }

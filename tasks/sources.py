@@ -15,7 +15,7 @@ from data.errors import TextmillError
 from data.facts import TO_ASK_AGAIN, Facts
 from data.ledger import Changes, LedgerSlot, as_it_stands, assign, within
 from data.manifest import ArtifactRef, canonical_json
-from data.sources.base import SlotItem, SourceConfig, slot_identity
+from data.sources.base import SlotItem, SourceConfig, of_source, slot_identity
 from data.sources.pack import read_items
 from data.store import Build, Store
 from tasks.progress import watcher
@@ -70,7 +70,8 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
 def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[list[SlotPlan], list[str]]:
     """See what a source has now and bring its ledger up to date; returns its slots and what the report must say."""
     ledger_name, memo_name = f"ledgers/{_source_id(source)}", f"looks/{_source_id(source)}"
-    found = source.look(PROJECT_ROOT, store.refs.read(memo_name).value)
+    with of_source(name):
+        found = source.look(PROJECT_ROOT, store.refs.read(memo_name).value)
     where = str(store.refs.root / ledger_name)
     slots: list[LedgerSlot] = []
     changes = Changes()
@@ -186,14 +187,21 @@ def _replace_by(new: Any, _old: Any) -> Any:
 def _unit(run: Run, source: SourceConfig, plan: SlotPlan) -> Unit:
     """The unit of a slot. One that lacks what a server failed to give is made again, unless the run is offline."""
     slot, store = plan.slot, run.store
-    what = identity("raw", slot_identity(source, plan.items), {})
+    with of_source(slot.source):
+        what = identity("raw", slot_identity(source, plan.items), {})
     earlier = [store.path(ref) for ref in plan.earlier]
     lacks = [ref for ref in plan.earlier if ref.key == what.key and store.manifest(ref).counts.get(TO_ASK_AGAIN)]
-    make = partial(_fetch, source, plan.items, earlier)
+    make = partial(_fetch, slot.source, source, plan.items, earlier)
     return Unit(slot.name, slot.label, what, (), make, again=bool(lacks) and not run.runtime.offline)
 
 
 def _fetch(
-    source: SourceConfig, items: Sequence[SlotItem], earlier: Sequence[Path], build: Build, progress: UnitProgress
+    name: str,
+    source: SourceConfig,
+    items: Sequence[SlotItem],
+    earlier: Sequence[Path],
+    build: Build,
+    progress: UnitProgress,
 ) -> Facts:
-    return source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, earlier)
+    with of_source(name):
+        return source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, earlier)

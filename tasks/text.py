@@ -20,7 +20,7 @@ from data.duplicates import DROPS_FILE, exact_duplicates
 from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef
-from data.sources.base import SourceConfig
+from data.sources.base import SourceConfig, of_source
 from data.store import Build
 from tasks.registry import identity
 from tasks.run import Run
@@ -49,9 +49,11 @@ def clean(run: Run, slots: Sequence[Slot], sources: Mapping[str, SourceConfig], 
     units = []
     for slot in slots:
         source = sources[slot.source]
+        with of_source(slot.source):
+            reading = source.reading_identity()
         recipe = {
             "cleaning": config.model_dump(mode="json"),
-            "reading": source.reading_identity(),
+            "reading": reading,
             "source": slot.source,
             "licence": source.licence,
         }
@@ -76,10 +78,12 @@ def _refuse_empty(run: Run, name: str, source: SourceConfig, documents: Sequence
             if field.startswith("dropped_"):
                 reasons[field.removeprefix("dropped_")] += int(count)
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "it holds none"
-    examples = [note for manifest in manifests for note in manifest.notes][:3]
+    examples = [note.rstrip(".") for manifest in manifests for note in manifest.notes][:3]
+    remedy = "Add text there"
+    remedy += ", or loosen cleaning (cleaning.min_characters)." if "too_short" in reasons else "."
     raise TextmillError(
         f"The source {name!r} ({source.kind}, {source.location()}) has no usable document left: {dropped}. "
-        f"{' '.join(examples)} Add text there, or loosen cleaning (cleaning.min_characters)."
+        f"{' '.join(f'{example}.' for example in examples)} {remedy}"
     )
 
 

@@ -268,7 +268,7 @@ def test_an_extra_that_is_not_installed_is_named(name, library, extra, monkeypat
     monkeypatch.setitem(sys.modules, library, None)
     (problem,) = found(name, b"")
     assert problem.what == "not_installed"
-    assert f"pip install 'textmill[{extra}]'" in problem.why
+    assert f"pip install -c constraints.txt -e '.[{extra}]'" in problem.why
 
 
 def warc_of(answers, packed=True, **record_headers):

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,7 @@ class Textmill:
             env={k: v for k, v in self.environment.items() if k != "PREFECT_API_URL"},
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a script starts what runs beside it
         )
 
     def wait_until_up(self):
@@ -76,6 +78,7 @@ class Textmill:
 
     def run(self, deployment="pipeline/python-docs", watch=True, overrides=None, **parameters):
         parameters["overrides"] = self.overrides | (overrides or {})
+        parameters["runtime"] = {"threads": 1, **parameters.get("runtime", {})}
         watching = ["--watch"] if watch else []
         return self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters), *watching)
 
@@ -100,9 +103,24 @@ class Textmill:
         )
         return json.loads(done.stdout)
 
+    def start_training(self, steps):
+        """Start a run with so many steps; returns its id and its folder once it has reached the first milestone."""
+        work = self.folder / "store" / "work"
+        before = set(work.glob("model-*"))
+        changes = {"overrides": {"training.steps": steps}, "runtime": {"checkpoint_seconds": 3600}}
+        started = self.run(watch=False, **changes)
+        assert started.returncode == 0, started.stderr
+        deadline = time.monotonic() + 300
+        while not (
+            new := [path for path in work.glob("model-*/keep/checkpoints/step-*") if path.parents[2] not in before]
+        ):
+            assert time.monotonic() < deadline, "no milestone appeared"
+            time.sleep(0.05)
+        return flow_run_id(started), new[0].parent, changes
+
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)  # SIGINT is ignored where tests were started in the background
-        self.process.wait(60)
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +130,17 @@ def up(tmp_path_factory):
         textmill.wait_until_up()
         yield textmill
     finally:
-        textmill.stop()
+        if textmill.process.poll() is None:
+            textmill.stop()
 
 
 def flow_run_id(done):
     return re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout).group()
+
+
+def saved(checkpoints):
+    """The step of the latest checkpoint."""
+    return int((checkpoints / "latest").read_text().strip().removeprefix("step-"))
 
 
 STAGES = ["raw", "documents", "duplicates", "corpus", "tokenizer", "tokens", "model", "evaluation", "samples", "report"]
@@ -168,15 +192,7 @@ def test_a_wrong_stage_is_refused_before_anything_runs(up):
 
 
 def test_cancelling_leaves_a_checkpoint_from_which_the_next_run_goes_on(up):
-    changes = {"overrides": {"training.steps": 3000}, "runtime": {"checkpoint_seconds": 3600}}
-    started = up.run(watch=False, **changes)
-    assert started.returncode == 0, started.stderr
-    run_id = flow_run_id(started)
-    work = up.folder / "store" / "work"
-    deadline = time.monotonic() + 300
-    while not list(work.glob("model-*/keep/checkpoints/step-000000300")):  # the first milestone
-        assert time.monotonic() < deadline, "no milestone appeared"
-        time.sleep(0.05)
+    run_id, checkpoints, changes = up.start_training(3000)
     assert up.prefect("flow-run", "cancel", run_id).returncode == 0
     deadline = time.monotonic() + 200
     while up.task_states(run_id)["state"] not in ("Cancelled", "Completed"):
@@ -184,8 +200,7 @@ def test_cancelling_leaves_a_checkpoint_from_which_the_next_run_goes_on(up):
         time.sleep(0.5)
     assert up.task_states(run_id)["state"] == "Cancelled"
     assert not list((up.folder / "store" / "model").glob("*/.partial*"))
-    [latest] = work.glob("model-*/keep/checkpoints/latest")
-    step = int(latest.read_text().strip().removeprefix("step-"))
+    step = saved(checkpoints)
     assert step % 300, "a milestone, not the checkpoint of a trainer that was asked to stop"
 
     resumed = up.run(until="model", **changes)
@@ -260,3 +275,12 @@ def test_what_the_text_does_not_allow_is_one_line(up, setting, words):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("textmill: ") and all(word in last for word in words), done.stderr
+
+
+def test_stopping_everything_lets_a_trainer_save_and_leaves_nothing(up):  # the last test: nothing is up after it
+    _, checkpoints, _ = up.start_training(30_000)
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    assert any("gpt.train" in process.cmdline() for process in family)
+    up.stop()
+    assert psutil.wait_procs(family, 30)[1] == []
+    assert saved(checkpoints) % 3000, "a milestone, not the checkpoint of a trainer that was asked to stop"

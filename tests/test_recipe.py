@@ -29,7 +29,7 @@ def test_sources_can_be_replaced_whole():
         ({"training.stepz": 7}, ["training.stepz", "did you mean training.steps"]),
         ({"trainin.steps": 7}, ["trainin", "did you mean training"]),
         ({"training.steps.more": 7}, ["training.steps.more", "not a group"]),
-        ({"training.steps": "many"}, ["training.steps", "many", "integer"]),
+        ({"training.steps": "many"}, ["training.steps", "many", "whole number"]),
         ({"training.steps": 0}, ["steps is 0", "at least 1"]),
         ({"model": {"width": 128, "heads": 3}}, ["heads is 3", "width is 128", "divide"]),
         ({"split.validation_share": 2}, ["split.validation_share", "2", "less than 1"]),

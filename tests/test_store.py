@@ -378,6 +378,7 @@ def test_missing_and_extra_files_are_found_and_named(store, folder):
     extra.write_text("x")
     (damage,) = store.verify(ref)
     assert (damage.ref, damage.where, damage.problem) == (str(ref), extra, "is not in the manifest")
+    assert damage.is_observation == (folder == "observed/")
     extra.unlink()
     for missing in [store.path(ref) / path for path in files(store.path(ref)) if path.startswith(folder)]:
         content = missing.read_bytes()

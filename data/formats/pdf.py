@@ -8,7 +8,7 @@ from data.formats.documents import document
 from data.formats.spool import opened
 from data.sources.base import Problem
 
-HINT = "reading {} needs {}: pip install 'textmill[{}]'"
+HINT = "reading {} needs {}: .venv/bin/pip install -c constraints.txt -e '.[{}]'"
 
 
 def read_pdf(file: File, reading: Reading, tally: Tally) -> Found:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,15 @@ from data.facts import Facts, Progress, no_progress
 
 class SourceError(TextmillError):
     """A source that cannot be used as it is configured, or that yields nothing."""
+
+
+@contextmanager
+def of_source(name: str) -> Iterator[None]:
+    """SourceErrors in this context begin with the source's name as settings have it."""
+    try:
+        yield
+    except SourceError as error:
+        raise SourceError(f"sources.{name}: {error}") from error
 
 
 @dataclass(frozen=True)

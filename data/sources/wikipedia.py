@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CONTACT = re.compile(r"\S@\S+\.\S|https?://\S+\.\S")
 _NO_CONTACT = re.compile(r"@example\.|//(?:www\.)?example\.")
 _NEEDS_AGENT = (
-    "Wikimedia wants to know who asks and how to reach them. Set `user_agent` to the name of your project and an "
+    "Wikimedia wants to know who asks and how to reach them. Set its `user_agent` to the name of your project and an "
     "address of yours, as in: MyTexts/1.0 (me@my-domain.org)."
 )
 _WIKITEXT_PER_EXTRACT = 3  # bytes of wikitext that give about one byte of extract

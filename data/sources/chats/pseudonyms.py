@@ -114,7 +114,7 @@ class PseudonymSettings(BaseModel):
             raise SourceError(
                 f"Authors get other names, made with a secret of yours. {error} Any random text of at least "
                 f"{_SHORTEST_SECRET} characters will do, such as the output of: openssl rand -hex 16; keep it. Or set "
-                "pseudonyms to numbered, which needs none."
+                "its `pseudonyms` to numbered, which needs none."
             ) from error
         if len(text) < _SHORTEST_SECRET:
             raise SourceError(
