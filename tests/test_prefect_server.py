@@ -104,19 +104,17 @@ class Textmill:
         return json.loads(done.stdout)
 
     def start_training(self, steps):
-        """Start a run with so many steps; returns its id and its folder once it has reached the first milestone."""
+        """Start a run with so many steps; returns id and checkpoints after its first milestone."""
         work = self.folder / "store" / "work"
-        before = set(work.glob("model-*"))
+        before = set(work.glob("model-*/keep/checkpoints"))
         changes = {"overrides": {"training.steps": steps}, "runtime": {"checkpoint_seconds": 3600}}
         started = self.run(watch=False, **changes)
         assert started.returncode == 0, started.stderr
         deadline = time.monotonic() + 300
-        while not (
-            new := [path for path in work.glob("model-*/keep/checkpoints/step-*") if path.parents[2] not in before]
-        ):
+        while not (new := {path.parent for path in work.glob("model-*/keep/checkpoints/step-*")} - before):
             assert time.monotonic() < deadline, "no milestone appeared"
             time.sleep(0.05)
-        return flow_run_id(started), new[0].parent, changes
+        return flow_run_id(started), new.pop(), changes
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
