@@ -70,4 +70,5 @@ class Runs(SourceRuns):
         """A run; returns everything that it reads."""
         self.hub.forget()
         self.fetch(self.source)
-        return self.read(self.source)
+        self.notes = []
+        return self.read(self.source, self.notes)

@@ -80,7 +80,7 @@ def test_hundreds_of_files_are_merged_few_at_a_time(folder, tmp_path, opened, mo
     runs = discord_runs(tmp_path)
     documents = runs.run()
     assert sentences(documents) == channel.expected()
-    assert runs.problems == {}
+    assert runs.why == {}
     assert opened[""] <= 16
     assert texts(runs.run()) == texts(documents)
 

@@ -164,7 +164,7 @@ def test_however_many_repeats_a_few_are_named(folder, tmp_path):
     runs = reddit_runs(tmp_path)
     runs.run()
     said = "1500 posts come more than once: t1_c0, t1_c1, t1_c10, t1_c100, t1_c1000..."
-    assert runs.problems == {("repeated", "a"): said}
+    assert runs.why == {("repeated", "a"): said}
 
 
 def test_a_long_thread_comes_in_parts(folder, tmp_path, monkeypatch):
