@@ -40,9 +40,7 @@ class FolderConfig(PathSettings, FilesConfig):
     archives of them (.zip .tar), and .gz .bz2 .xz .zst of all of these, in upper or lower case.
     """
 
-    needs: ClassVar[str] = (
-        "a folder of yours; .pdf and .docx need: pip install -c constraints.txt -e '.[pdf,docx]'"
-    )
+    needs: ClassVar[str] = "a folder of yours; .pdf and .docx need: pip install -c constraints.txt -e '.[pdf,docx]'"
     example: ClassVar[Mapping[str, Any]] = {"kind": "folder", "path": "texts"}
 
     kind: Literal["folder"] = "folder"

@@ -1,8 +1,8 @@
 """Posts brought together by thread, in bounded memory, and threads as text.
 
-Posts of one thread lie anywhere in a dump's two files. As long as they are few they are held; beyond `HELD_BYTES` they
-go into files by a hash of the thread's id, which are then taken one by one, and divided again if they are too large. A
-single thread is always held as a whole. Knows nothing of dumps.
+Posts of one thread lie anywhere in a dump's two files. As long as they are few they are held; beyond `HELD_BYTES` what
+has been brought together so far goes into files by a hash of the thread's id, which are then taken one by one, and
+divided again if they are too large. A single thread is always held as a whole. Knows nothing of dumps.
 """
 
 import struct
@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,80 +26,88 @@ DOCUMENT_CHARACTERS = 1_000_000  # a longer thread is cut between comments
 _FILES = 64
 _DEEPEST = 4  # times that files are divided again; what is still too large then is one thread
 _POST_BYTES = 500  # a post without its text
-_TOGETHER = 20  # posts written and read at a time
+_TOGETHER = 20  # groups written and read at a time
 _BUFFER = 1 << 17
 _NAMED = 5  # repeated posts named in one problem
 _NAMES_HELD = 1_000
 _SIZE = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Post]).decode
+_decode = msgspec.msgpack.Decoder(list[list[Post]]).decode
 
 
-def grouped(posts: Iterable[Post], by_thread: bool = True, level: int = 0) -> Iterator[list[Post]]:
+def grouped(posts: Iterable[Post], by_thread: bool = True) -> Iterator[list[Post]]:
     """Posts with the same thread, or else the same post again, together; each group in the order of `posts`.
 
     Raises SourceError when there is no room for the files.
     """
+    return _joined(([post] for post in posts), by_thread, 0)
+
+
+def _joined(groups: Iterable[list[Post]], by_thread: bool, level: int) -> Iterator[list[Post]]:
+    """Groups of one thread or post put together; those that do not fit into memory meet in files."""
     held: dict[str, list[Post]] = {}
     size = 0
-    rest = iter(posts)
-    for post in rest:
-        key = post.link if by_thread else f"s{post.id}" if post.is_submission else post.id
-        group = held.get(key)
-        if group is None:
-            held[key] = [post]
-        else:
-            group.append(post)
-        size += sys.getsizeof(post.text) + _POST_BYTES
-        if size > HELD_BYTES and level < _DEEPEST:
-            break
-    else:
-        for key in list(held):
-            yield held.pop(key)
-        return
-    with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
-        files = _Files(Path(folder), by_thread, level)
-        for earlier in held.values():
-            for post in earlier:
-                files.add(post)
+    with ExitStack() as stack:
+        files: _Files | None = None
+        for group in groups:
+            post = group[0]
+            key = post.link if by_thread else f"s{post.id}" if post.is_submission else post.id
+            known = held.get(key)
+            if known is None:
+                held[key] = group
+            else:
+                known += group
+            for post in group:
+                size += sys.getsizeof(post.text) + _POST_BYTES
+            if size > HELD_BYTES and level < _DEEPEST:
+                if files is None:
+                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="textmill-"))
+                    files = _Files(Path(folder), by_thread, level)
+                files.add(held.values())
+                held.clear()
+                size = 0
+        if files is None:
+            for key in list(held):
+                yield held.pop(key)
+            return
+        files.add(held.values())
         held.clear()
-        for post in rest:
-            files.add(post)
         for path in files.close():
-            yield from grouped(_read(path), by_thread, level + 1)
+            yield from _joined(_read(path), by_thread, level + 1)
             path.unlink()
 
 
 class _Files:
-    """Posts in files by a hash of their thread."""
+    """Groups of posts in files by a hash of their thread."""
 
     def __init__(self, folder: Path, by_thread: bool, level: int) -> None:
         self._paths = [folder / f"{number:02d}" for number in range(_FILES)]
         self._files: list[BinaryIO] = [path.open("wb", buffering=_BUFFER) for path in self._paths]
-        self._waiting: list[list[Post]] = [[] for _ in self._paths]
         self._by_thread = by_thread
         self._level = level
 
-    def add(self, post: Post) -> None:
-        key = post.link if self._by_thread else post.id
-        place = xxhash.xxh32_intdigest(key.encode(), self._level) % _FILES
-        waiting = self._waiting[place]
-        waiting.append(post)
-        if len(waiting) >= _TOGETHER:
-            self._write(place)
+    def add(self, groups: Iterable[list[Post]]) -> None:
+        waiting: list[list[list[Post]]] = [[] for _ in self._paths]
+        for group in groups:
+            key = group[0].link if self._by_thread else group[0].id
+            place = xxhash.xxh32_intdigest(key.encode(), self._level) % _FILES
+            waiting[place].append(group)
+            if len(waiting[place]) >= _TOGETHER:
+                self._write(place, waiting[place])
+                waiting[place] = []
+        for place, rest in enumerate(waiting):
+            self._write(place, rest)
 
-    def _write(self, place: int) -> None:
+    def _write(self, place: int, groups: list[list[Post]]) -> None:
         try:
-            posts = _encode(self._waiting[place])
+            posts = _encode(groups)
             self._files[place].write(_SIZE.pack(len(posts)) + posts)
         except OSError as error:
             raise _no_room(self._paths[place], error) from error
-        self._waiting[place].clear()
 
     def close(self) -> list[Path]:
         """The files, to be read."""
-        for place, (path, file) in enumerate(zip(self._paths, self._files, strict=True)):
-            self._write(place)
+        for path, file in zip(self._paths, self._files, strict=True):
             try:
                 file.close()
             except OSError as error:
@@ -113,7 +122,7 @@ def _no_room(path: Path, error: OSError) -> SourceError:
     )
 
 
-def _read(path: Path) -> Iterator[Post]:
+def _read(path: Path) -> Iterator[list[Post]]:
     with path.open("rb", buffering=_BUFFER) as file:
         while size := file.read(_SIZE.size):
             yield from _decode(file.read(_SIZE.unpack(size)[0]))
