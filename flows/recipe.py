@@ -132,7 +132,9 @@ _PLAIN = {
 def _describe_one(detail: Any) -> str:
     # pydantic adds the tag of a union (`folder`) and the names of dataclasses to the location: only settings are shown
     where = ".".join(
-        str(part) for part in detail["loc"] if not (isinstance(part, str) and part.startswith("function-"))
+        _without_secrets(str(part))
+        for part in detail["loc"]
+        if not (isinstance(part, str) and part.startswith("function-"))
     )
     if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return _unknown(where, _known(detail["loc"]))
@@ -145,13 +147,14 @@ def _describe_one(detail: Any) -> str:
 def _without_secrets(value: Any) -> Any:
     """The value as an error may show it: what may be user name, password or query of an address is blotted out."""
     if isinstance(value, dict):
-        return {name: _without_secrets(one) for name, one in value.items()}
+        return {_without_secrets(name): _without_secrets(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_without_secrets(one) for one in value]
-    if not isinstance(value, str) or ("://" not in value and " " in value):
+    if not isinstance(value, str):
         return value
     value = re.sub(r"(?s)^(\w+://)?.*@", r"\1...@", value)
-    return re.sub(r"(?s)(://[^?#]*[?#]).*", r"\1...", value)
+    behind = ".*" if "://" in value else ".*=.*"
+    return re.sub(f"(?s)([?#]){behind}", r"\1...", value)
 
 
 def _known(location: tuple[Any, ...]) -> dict[str, Any]:

@@ -51,8 +51,7 @@ class LogWatcher:
         now = time.monotonic()
         key = f"{stage} {label}".strip()
         if total and now - self.shown.get(key, 0.0) >= SHOW_EVERY:
-            self.shown[key] = now
-            self._show(key, 100 * done / total)
+            self._show(key, 100 * done / total, now)
         if now - self.last.setdefault(key, now) >= LOG_EVERY:
             self.last[key] = now
             share = f"{100 * done / total:.0f}%, " if total else ""
@@ -60,7 +59,7 @@ class LogWatcher:
 
     def built(self, stage: str, label: str) -> None:
         if (key := f"{stage} {label}".strip()) in self.artifacts:
-            self._show(key, 100.0)
+            self._show(key, 100.0, time.monotonic())
 
     def finished(self, stage: str, reused: int, built: int, seconds: float) -> None:
         self.note(f"{stage}: {reused} of {reused + built} reused, {seconds:.1f} s")
@@ -68,12 +67,13 @@ class LogWatcher:
     def note(self, text: str) -> None:
         run_logger().info(text)
 
-    def _show(self, key: str, percent: float) -> None:
+    def _show(self, key: str, percent: float, now: float) -> None:
         """Move the progress bar on the run's page. Prefect is a guest here: when it does not take it, work goes on."""
         try:
             get_run_context()
         except MissingContextError:
             return  # a library called us from a thread of its own, which Prefect cannot tell apart from no run
+        self.shown[key] = now
         try:
             if key not in self.artifacts:
                 created = create_progress_artifact(percent, description=key)

@@ -156,8 +156,9 @@ def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, workers: int)
     for number, future in enumerate(futures, start=1):
         future.wait()
         watch.progress(stage, "", max(number, len(futures) - workers + 1), len(units), "parts", "")
+    built = [future.result() for future in futures]
     watch.built(stage, "")
-    return [future.result() for future in futures]
+    return built
 
 
 def as_it_is(value: T) -> T:

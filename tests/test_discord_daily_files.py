@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from data.sources.chats import export_files as discord_files
-from data.sources.chats import merging
+from data.sources.chats import merge, merging
 from tests.discord_exports import discord_runs, export, message, ms, sentences
 from tests.source_runs import texts
 
@@ -83,6 +83,24 @@ def test_hundreds_of_files_are_merged_few_at_a_time(folder, tmp_path, opened, mo
     assert runs.why == {}
     assert opened[""] <= 16
     assert texts(runs.run()) == texts(documents)
+
+
+def test_files_whose_messages_are_out_of_order_wait_in_few_temporary_files(folder, tmp_path, monkeypatch):
+    waiting, make = [], merging.tempfile.TemporaryFile
+
+    def temporary(**how):
+        waiting.append(make(**how))
+        assert sum(not file.closed for file in waiting) <= 3 * 4
+        return waiting[-1]
+
+    monkeypatch.setattr(merging.tempfile, "TemporaryFile", temporary)
+    for module in (merge, merging):
+        monkeypatch.setattr(module, "AT_ONCE", 4)
+    channel = Channel(folder, days=25, step=-1)
+    for _ in range(40):
+        channel.one_more_day()
+    assert sentences(discord_runs(tmp_path).run()) == channel.expected()
+    assert len(waiting) > 40
 
 
 @pytest.mark.parametrize("changes", [0.0, 0.3])

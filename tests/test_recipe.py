@@ -48,7 +48,9 @@ def test_a_wrong_setting_is_refused_by_name(overrides, words):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("before", ["https://hunter2:pw@", "https://hunter2@", "https://hu:hunter2/x@", "hu:hunter2@"])
+@pytest.mark.parametrize(
+    "before", ["https://hunter2:pw@", "https://hunter2@", "https://hu:hunter2/x@", "hu:hunter2@", "hu:a hunter2@"]
+)
 @pytest.mark.parametrize(
     ("field", "source"),
     [
@@ -71,6 +73,10 @@ def test_an_address_with_a_password_is_refused_without_showing_it(field, source,
         ["a:hunter2@b.example/x"],
         [["https://b.example/?token=hunter2#hunter2"]],
         ["https://b.example/?token=hunter2"],
+        ["b.example/?token=hunter2"],
+        ["https:/a:hunter2@b.example/"],
+        ["https://a:hunter2/x@b.example/"],
+        [{"a:hunter2@b.example": 1}],
         [{"url": ["https://b.example/?token=hunter2"]}],
     ],
 )

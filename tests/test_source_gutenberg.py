@@ -136,6 +136,13 @@ def test_additions_changes_and_deletions(mirror, runs, clock):
     assert runs.run(config).keys() == {"1661"}
 
 
+def test_a_book_that_is_gone_goes_at_once_where_asked(mirror, runs):
+    config = GutenbergConfig(ids=(1661, 84), mirror_url=mirror.url, recheck_hours=0)
+    runs.run(config)
+    del mirror.pages["/cache/epub/84/pg84.txt"]
+    assert runs.run(config).keys() == {"1661"}
+
+
 def test_a_passing_404_changes_nothing(mirror, runs, clock):
     config = GutenbergConfig(ids=(1661, 84), mirror_url=mirror.url)
     runs.run(config)

@@ -158,6 +158,13 @@ def test_reading_in_files_changes_no_document(folder, tmp_path, monkeypatch):
     assert all(run.why[("repeated", "2024-01")].endswith("t1_c0") for run in runs.values())
 
 
+def test_a_score_that_no_number_holds_is_unknown(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(reddit_threads, "HELD_BYTES", 10)
+    (folder / "a.jsonl").write_bytes(lines(submission(score=10**30), comment("c1"), comment("c2", score=-(10**19))))
+    (found,) = reddit_runs(tmp_path).run().values()
+    assert found.meta["score"] is None and found.meta["comments"] == 2
+
+
 def test_however_many_repeats_a_few_are_named(folder, tmp_path):
     posts = [comment(f"c{n}") for n in range(1500)]
     (folder / "a.jsonl").write_bytes(lines(*posts[::-1], *posts))

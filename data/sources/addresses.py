@@ -34,15 +34,18 @@ def what_is_wrong(url: str) -> str:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018
-    except ValueError as error:
-        return f"an address cannot be read: {error}"
+    except ValueError:
+        end = re.split(r"[?#]", url.rpartition("@")[2])[0][:80]
+        return f"an address with {end!r} cannot be read: its port is no number, or its brackets do not match"
     if not (url.isprintable() and url == url.strip() and " " not in url):
         return f"{shown(url)} has white space or control characters in it; write them as %20 and the like"
     if parts.scheme not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         return f"{shown(url).rpartition('@')[2][:80]!r} begins with none of {known}"
     if (parts.scheme == "file") != (parts.hostname is None) or (parts.scheme == "file" and parts.path in ("", "/")):
-        return f"{shown(url)} is incomplete; right are https://host/path, file:///path, s3://bucket/key"
+        return (
+            f"{shown(url).rpartition('@')[2]} is incomplete; right are https://host/path, file:///path, s3://bucket/key"
+        )
     if parts.username is not None or parts.password is not None:
         return f"{shown(url)} has a user name or password in it; put them into a secret, see authorization_secret"
     names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.fullmatch(name)]

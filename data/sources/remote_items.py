@@ -7,6 +7,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,7 +83,10 @@ def fetch_items(
     meter = _Meter(total - sum(item.size for item in wanted), total, progress)
     pool = ThreadPoolExecutor(parallel)
     try:
-        coming = {pool.submit(bring, item, _place(work, item), partial(meter.tell, item)): item for item in wanted}
+        coming = {  # each in a copy of this context, by which progress finds the run that it belongs to
+            pool.submit(copy_context().run, bring, item, _place(work, item), partial(meter.tell, item)): item
+            for item in wanted
+        }
         for one in as_completed(coming):
             one.result()
             meter.tell(coming[one], coming[one].size, 0, "bytes")

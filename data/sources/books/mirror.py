@@ -94,7 +94,7 @@ def _ask(web: Web, mirror: str, number: int, known: "_Known | None", now: float,
             continue
     if known is not None and known.name is not None:
         since = now if known.missing_since is None else known.missing_since
-        if known.missing_since is None or now - since < settled_seconds:
+        if now - since < settled_seconds:
             return replace(known, missing_since=since)
     return _Known(now, None, Remote("", None, None, None, False))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
 from data.sources.chats.export_index import FileIndex, Segment, rows_of
-from data.sources.chats.merging import Version, merged, stored
+from data.sources.chats.merging import AT_ONCE, Version, merged, stored
 
 _END = 1 << 70  # above every id
 _JOINED = 1_000  # records handed out at a time
@@ -118,14 +118,18 @@ def month_lines(
             for rows in rows_of(file, indexes[name], settled):
                 yield b"".join([row.line for row in rows])
         return
-    lanes = []
+    lanes, unsorted = [], []
     for lane in _lanes(month.parts):
         versions = _versions(month, lane, indexes, files)
-        is_sorted = all(indexes[month.parts[place][0]].ordered for place in lane)
-        lanes.append(versions if is_sorted else stored(versions))  # a file out of order is held whole while it is read
+        if all(indexes[month.parts[place][0]].ordered for place in lane):
+            lanes.append(versions)
+            continue
+        unsorted.append(stored(versions))  # a file out of order is held whole while it is read
+        if len(unsorted) == AT_ONCE:
+            unsorted = [stored(merged(unsorted))]
     lines: list[bytes] = []
     places: set[int] = set()
-    for _, _, _, line, place in merged(lanes):
+    for _, _, _, line, place in merged([*lanes, *unsorted]):
         lines.append(line)
         places.add(place)
         if len(lines) >= _JOINED:

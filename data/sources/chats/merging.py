@@ -49,18 +49,25 @@ def _greatest(streams: Iterable[Iterator[Version]]) -> Iterator[Version]:
 
 def stored(versions: Iterator[Version]) -> Iterator[Version]:
     """The same versions from a temporary file, into which they are written at once."""
-    file = tempfile.TemporaryFile(prefix="textmill-")  # noqa: SIM115  closed by the stream that reads it
+    try:
+        file = tempfile.TemporaryFile(prefix="textmill-")  # noqa: SIM115  closed by the stream that reads it
+    except OSError as error:
+        raise _no_room(error) from error
     while some := list(islice(versions, _TOGETHER)):
         data = _encode(some)
         try:
             file.write(_SIZE.pack(len(data)) + data)
             file.flush()
         except OSError as error:
-            raise SourceError(
-                f"Exports are merged in {tempfile.gettempdir()}, which cannot be written ({error.strerror}). Name a "
-                "roomier folder in the environment variable TMPDIR."
-            ) from error
+            raise _no_room(error) from error
     return _read(file)
+
+
+def _no_room(error: OSError) -> SourceError:
+    return SourceError(
+        f"Exports are merged in temporary files, which cannot be written ({error.strerror}). Name a roomier folder in "
+        "the environment variable TMPDIR."
+    )
 
 
 def _read(file: IO[bytes]) -> Iterator[Version]:

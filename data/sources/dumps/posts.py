@@ -33,6 +33,7 @@ _BOT_NAME = re.compile(r"[a-z0-9]Bot$|[-_][Bb]ot$|BOT$|^[Bb]ot[-_]")
 _BOT_TEXT = re.compile(r"\bI(?:'|&#39;|’| a)m a bot\b|^beep boop\b", re.I)
 _PERSON = re.compile(r"(?<![\w/])(/?u/)([A-Za-z0-9_-]{3,20})(?![\w-])")
 _DIGITS = tuple(f"{number:02d}" for number in range(60))
+_LARGEST = 1 << 63  # score; files of posts hold no larger number
 _LATEST = 32_503_680_000  # the year 3000, seconds since the epoch
 
 
@@ -79,7 +80,7 @@ def post_of(line: Line, minimum_score: int | None) -> Post | None:
     if not dropped:
         dropped = _bot(author, body) if text else "empty"
     score, created = line.score, line.created_utc
-    if type(score) is not int:
+    if type(score) is not int or not -_LARGEST < score < _LARGEST:
         score = None
     elif not dropped and minimum_score is not None and score < minimum_score:
         dropped = "low_score"

@@ -221,7 +221,7 @@ class Hub:
         except OfflineModeIsEnabled as error:
             raise HubFailedError("HF_HUB_OFFLINE is set, so the hub may not be asked. Unset it.") from error
         except httpx2.InvalidURL as error:
-            raise HubFailedError(f"{self._place(what)}: {shown(self._endpoint)} is no address ({error}).") from error
+            raise HubFailedError(f"{self._place(what)}: {shown(self._endpoint)} is no address.") from error
         except httpx2.HTTPError as error:
             raise _MayPassError(f"{type(error).__name__}: {error}") from error
         except RuntimeError as error:
@@ -280,9 +280,7 @@ class Hub:
         try:
             return httpx2.URL(endpoint).netloc.decode()
         except httpx2.InvalidURL as error:
-            raise HubFailedError(
-                f"{shown(endpoint)} is no address ({error}). Correct `endpoint` or HF_ENDPOINT."
-            ) from error
+            raise HubFailedError(f"{shown(endpoint)} is no address. Correct `endpoint` or HF_ENDPOINT.") from error
 
     def _wait(self, failure: _MayPassError, tries: int, what: str) -> None:
         if tries >= TRIES or failure.wait > MAX_WAIT:

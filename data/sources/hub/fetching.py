@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 from data.facts import Progress
@@ -42,7 +43,7 @@ def fetch_items(
     pool = ThreadPoolExecutor(_ITEMS_AT_ONCE)
     try:
         coming = {
-            item.native_id: pool.submit(_Coming(hub, item, columns, work, meter).bring)
+            item.native_id: pool.submit(copy_context().run, _Coming(hub, item, columns, work, meter).bring)
             for item in items
             if item.native_id not in known
         }
