@@ -66,8 +66,8 @@ def main() -> None:
         cached.append(again)
         own.append(again - empty)
         print(
-            f"run {number + 1} of {runs}: {seconds:.0f} s, cached {again:.1f} s, empty flow {empty:.1f} s, "
-            f"{summary['metrics']['val_bpb']:.4f} bits per byte",
+            f"run {number + 1} of {runs}: {seconds:.0f} s, {share[-1]:.1f}% outside of stage functions, "
+            f"cached {again:.1f} s, empty flow {empty:.1f} s, {summary['metrics']['val_bpb']:.4f} bits per byte",
             flush=True,
         )
     print_table(
