@@ -436,6 +436,19 @@ def test_parquet_of_other_columns_or_types_and_damaged():
     )
     got = found("a.parquet", parquet([{"text": 5}], pa.schema([("text", pa.int64())])))
     assert [problem.what for problem in got] == ["no_text"]
+    columns = [pa.array(["a", "b"]).cast(pa.binary()), pa.array([10**18, 0]).cast(pa.timestamp("us"))]
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns, names=["text", "date"]), file)
+    assert [(one.text, one.created) for one in found("a.parquet", file.getvalue())] == [
+        ("a", None),
+        ("b", "1970-01-01T00:00:00"),
+    ]
+    text = pa.Array.from_buffers(pa.string(), 2, pa.array([b"caf\xe9", b"b"]).buffers())
+    pq.write_table(pa.table([text], names=["text"]), file := io.BytesIO())
+    assert [getattr(one, "what", None) or one.text for one in found("a.parquet", file.getvalue())] == ["no_text", "b"]
+    pq.write_table(pa.Table.from_arrays([text, text], ["text", "text"]), file := io.BytesIO())
+    (problem,) = found("a.parquet", file.getvalue())
+    assert str(problem) == "a.parquet: damaged: it cannot be read as Parquet: two of its columns are called 'text'"
     large = parquet([{"text": "x"}], pa.schema([("text", pa.large_string())]))
     assert texts(found("a.parquet", large)) == {"a.parquet#1": "x"}
     assert [problem.what for problem in found("a.parquet", b"PAR1 no PAR1")] == ["damaged"]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data.formats import parquet_groups
+from data.formats import parquet_groups, parquet_values
 from data.formats.base import Tally
 from data.formats.ids import UniqueIds
 from data.sources.base import Problem, RawDocument
@@ -215,6 +215,75 @@ def test_no_batch_is_larger_than_it_may_be(monkeypatch, how, few):
     batches = list(table.batches(0))
     assert sum(batch.num_rows for batch in batches) == 1_000
     assert all(batch.nbytes <= 110_000 for batch in batches)
+
+
+@pytest.mark.parametrize("how", [{}, {"dictionary_pagesize_limit": 500}, {"use_dictionary": False}])
+@pytest.mark.parametrize(("longest_row", "is_read"), [(5, True), (500, True), (3_000, False)])
+def test_lists_of_names_are_read_unless_one_alone_is_too_large(monkeypatch, how, longest_row, is_read):
+    monkeypatch.setattr(parquet_groups, "GROWTH_BYTES", 100_000)
+    names = ["x" * 80, *(f"Author {n}" for n in range(50))]
+    authors = [[names[(row * 5 + n) % 51] for n in range(5)] for row in range(2_000)]
+    authors[7], authors[8], authors[9] = [], None, ["x" * 80] * longest_row
+    data = parquet({"text": [text(n) for n in range(2_000)], "authors": authors}, group=2_000, **how)
+    table = parquet_groups.ParquetTable(io.BytesIO(data), ["text", "authors"])
+    if is_read or "use_dictionary" in how:  # without a dictionary the file is as large as what comes out
+        batches = list(table.batches(0))
+        assert [row for batch in batches for row in batch.column("authors").to_pylist()] == authors
+        assert longest_row > 5 or len(batches) < 30
+        if not how:
+            assert all(batch.column("authors").nbytes <= 110_000 for batch in batches)
+    else:
+        with pytest.raises(parquet_groups.GrowsTooMuchError, match="a list in column authors"):
+            list(table.batches(0))
+
+
+def test_the_largest_row_counts_every_value_as_often_as_it_is_there():
+    names = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 1, 1, 0], pa.int8()), pa.array(["a", "b" * 10]))
+    lists = pa.ListArray.from_arrays(pa.array([0, 2, None, 3, 6], pa.int32()), names)
+    assert [parquet_values.largest_row(lists.slice(n, 1), 4) for n in range(4)] == [19, 4, 0, 33]
+    assert parquet_values.largest_row(lists, 4) == 33
+    records = pa.ListArray.from_arrays([0, 2, 6], pa.StructArray.from_arrays([names, names], ["name", "other"]))
+    assert parquet_values.largest_row(records, 0) == 42
+    assert parquet_values.largest_row(pa.ListArray.from_arrays([0, 2, 4], lists), 0) == 21
+    assert parquet_values.largest_row(pa.FixedSizeListArray.from_arrays(names, 3).slice(1), 0) == 21
+    assert parquet_values.largest_row(pa.MapArray.from_arrays([0, 2, 6], pa.array(range(6)), names), 0) == 21
+
+
+def test_two_columns_of_one_name_are_told():
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"]), sink)
+    (one,) = read(sink.getvalue())
+    assert (one.what, one.why) == ("damaged", "two of its columns are called 'text'")
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        pa.array([0, 10**18, 86_400_000_000]).cast(pa.timestamp("us")),
+        pa.array([0, 10**9, 1], pa.int32()).cast(pa.date32()),
+        pa.array([0, 10**17, 86_400_000]).cast(pa.date64()),
+        pa.array([0, 10**18, 86_400_000_000]).cast(pa.timestamp("us", "UTC")),
+    ],
+)
+@pytest.mark.parametrize("run", [None, 1])
+def test_a_date_that_cannot_be_held_costs_itself(dates, run):
+    fields, origin = Fields("text", date="day"), Origin("a.parquet", None, None, {"look": 1}, 0)
+    found = read(parquet({"text": ["a", "b", "c"], "day": dates}), fields)
+    made = (
+        joined_documents(found, fields, origin, run, " ")
+        if run
+        else documents(found, fields, origin, UniqueIds(), Tally())
+    )
+    assert [(one.text, one.created and one.created[:10]) for one in made] == [
+        ("a", "1970-01-01"),
+        ("b", None),
+        ("c", "1970-01-02"),
+    ]
+
+
+def test_a_time_zone_that_is_not_known_costs_the_dates_only():
+    days = pa.array([0, 1]).cast(pa.timestamp("us", "Mars/Phobos"))
+    assert read(parquet({"text": ["a", "b"], "day": days}), Fields("text", date="day"))[0].values("day") == [None, None]
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1\xff\xff\xff\x7fPAR1", b"PAR1" * 30, b"\0" * 100])

@@ -3,6 +3,7 @@
 from data.formats.base import CannotReadError, File, Found, Reading, Tally
 from data.formats.documents import KNOWN_FIELDS, TEXT_FIELDS, Records
 from data.formats.parquet_groups import GrowsTooMuchError, ParquetTable
+from data.formats.parquet_values import python_values
 from data.formats.spool import opened
 from data.sources.base import Problem
 
@@ -21,7 +22,7 @@ def read_parquet(file: File, reading: Reading, tally: Tally) -> Found:
             wanted = {*fields, *KNOWN_FIELDS, reading.id_field}
             table = ParquetTable(content, [name for name in dict.fromkeys(names) if name in wanted])
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise CannotReadError("damaged", f"no Parquet file: {error}"[:300]) from error
+            raise CannotReadError("damaged", f"it cannot be read as Parquet: {error}"[:300]) from error
         if not set(fields) & set(names):
             there = ", ".join(map(repr, names[:10])) or "none"
             raise CannotReadError("no_text", f"no column {' or '.join(fields)} (text_field); its columns are: {there}")
@@ -33,7 +34,9 @@ def read_parquet(file: File, reading: Reading, tally: Tally) -> Found:
             try:
                 for batch in table.batches(group) if rows else ():
                     for start in range(0, batch.num_rows, _ROWS):
-                        for record in batch.slice(start, _ROWS).to_pylist():
+                        columns = map(python_values, batch.slice(start, _ROWS).columns)
+                        for values in zip(*columns, strict=True):
+                            record = dict(zip(batch.schema.names, values, strict=True))
                             yield from records.read(row, record, {"row": row, "row_group": group})
                             row += 1
             except (GrowsTooMuchError, pa.ArrowException, OSError, ValueError, OverflowError) as error:

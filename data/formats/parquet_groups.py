@@ -10,6 +10,7 @@ from io import RawIOBase
 from typing import IO, Any
 
 from data.formats.decompression import BOMB_BYTES, BOMB_RATIO
+from data.formats.parquet_values import dictionaries, dictionary_bytes, largest_row
 
 BATCH_BYTES = 4_000_000  # handed out at a time: about so many, unless a single row has more
 BATCH_ROWS = 1 << 16
@@ -17,7 +18,7 @@ GROWTH_BYTES = 128_000_000  # that a batch may have at most before it is handed 
 _AT_ONCE_BYTES = 16_000_000  # a row group of no more is read in one go, which is a third quicker
 _BUFFER = 1 << 20  # bytes of a column chunk of a larger one that are read at a time
 _FEW_ROWS = 10_000  # in a group of more it is worth a look how long the longest value is, so as to read more at once
-_LISTS_AT_ONCE = 1_000  # rows
+_LISTED_AT_ONCE = 1_000_000  # values of lists, about, as numbers into a dictionary
 _OFFSET_BYTES = 4  # that a value of a list takes even when it is empty
 _DICTIONARIES = ("PLAIN_DICTIONARY", "RLE_DICTIONARY")  # encodings in which a long value may be there once
 _PREFIXES = "DELTA_BYTE_ARRAY"
@@ -32,7 +33,7 @@ class ParquetTable:
 
     names     of the columns, which it has
     metadata  its footer, where that is known already
-    Raises what pyarrow raises.
+    Raises what pyarrow raises, and ValueError for a column that is there twice.
     """
 
     def __init__(self, content: IO[bytes] | RawIOBase, names: Sequence[str], metadata: Any = None) -> None:
@@ -45,7 +46,11 @@ class ParquetTable:
         self.metadata = self._at_once.metadata
         self._streamed = pq.ParquetFile(content, metadata=self.metadata, buffer_size=_BUFFER, **self._how)
         self._with_dictionaries: Any = None
-        self._is_odd = any(map(_is_odd, (self._at_once.schema_arrow.field(name).type for name in self._names)))
+        schema = self._at_once.schema_arrow
+        for name in self._names:
+            if len(schema.get_all_field_indices(name)) > 1:
+                raise ValueError(f"two of its columns are called {name!r}")
+        self._is_odd = any(_is_odd(schema.field(name).type) for name in self._names)
         schema = self.metadata.schema
         leaves = [schema.column(number) for number in range(len(schema))]
         wanted = set(self._names)
@@ -134,17 +139,45 @@ class ParquetTable:
         """Bytes that a column can have in one row though they lie in the file once; 0 where that need not be minded."""
         if not leaf.max_repetition_level:
             return self._longest(number, leaf, chunk)
-        values = int(chunk.num_values)
+        values, plain = int(chunk.num_values), int(chunk.total_uncompressed_size)
         most = _OFFSET_BYTES * values
         if most <= GROWTH_BYTES:
-            value = self._longest(number, leaf, chunk) + _OFFSET_BYTES
-            if value * values <= GROWTH_BYTES:
+            encodings = set(chunk.encodings)
+            if chunk.physical_type != "BYTE_ARRAY" or plain * values <= GROWTH_BYTES:
                 return 0
-            most = value * (values - rows + 1)  # one for each other row, the rest in one
+            if _PREFIXES not in encodings and not encodings & {*_DICTIONARIES}:
+                return 0
+            looked = None if _PREFIXES in encodings else self._longest_list(number, leaf, values, rows)
+            most = (_OFFSET_BYTES + plain) * (values - rows + 1) if looked is None else looked  # the rest has one each
         if most > GROWTH_BYTES:
             raise GrowsTooMuchError(
                 f"a list in column {leaf.path} may grow to {most} bytes; {GROWTH_BYTES} bytes are allowed"
             )
+        return most
+
+    def _longest_list(self, number: int, leaf: Any, values: int, rows: int) -> int | None:
+        """Bytes of the row that has most, its values counted as often as they are in it; None if that cannot be told.
+
+        Read as numbers into the dictionary, so that a list of values which are each huge is small until it is known.
+        Raises GrowsTooMuchError where the different values are too many bytes.
+        """
+        most = longest = 0
+        try:
+            for batch in self._by_number(number, leaf, max(1, rows * _LISTED_AT_ONCE // values)):
+                found = [dictionary_bytes(one.dictionary) for one in dictionaries(batch.column(0))]
+                different = sum(size for size, _ in found)
+                if different > GROWTH_BYTES:
+                    raise GrowsTooMuchError(
+                        f"column {leaf.path} has {different} bytes of different values; {GROWTH_BYTES} are allowed"
+                    )
+                if not longest:
+                    longest = max((length for _, length in found), default=0)
+                    if longest and (longest + _OFFSET_BYTES) * values <= GROWTH_BYTES:
+                        return 0  # what is not in the dictionary is in the file as often as it comes out
+                most = max(most, largest_row(batch.column(0), _OFFSET_BYTES))
+        except OSError as error:
+            if "not yet implemented" in str(error).lower():  # an encoding that pyarrow does not have as a dictionary
+                return None  # else it is damage, to which the rows before it can be read
         return most
 
     def _longest(self, number: int, leaf: Any, chunk: Any) -> int:
@@ -157,38 +190,21 @@ class ParquetTable:
         if _PREFIXES in encodings:
             return int(chunk.total_uncompressed_size)
         try:
-            return self._longest_of_dictionary(number, leaf)
+            batch = next(self._by_number(number, leaf, 1), None)
         except OSError:  # not an encoding that pyarrow has as a dictionary; if it is damage, the reader will say so
             return int(chunk.total_uncompressed_size)
+        found = [] if batch is None else [dictionary_bytes(one.dictionary) for one in dictionaries(batch.column(0))]
+        return max((length for _, length in found), default=0)
 
-    def _longest_of_dictionary(self, number: int, leaf: Any) -> int:
-        """The dictionary comes as a whole with the first value, and where rows are no lists, with the first row."""
-        import pyarrow.compute as pc
+    def _by_number(self, number: int, leaf: Any, rows: int) -> Iterator[Any]:
+        """One column of a group, its values as numbers into a dictionary, which comes as a whole with the first."""
         import pyarrow.parquet as pq
 
         if self._with_dictionaries is None:
             paths = [leaf.path for _, leaf in self._leaves]
             how = {"metadata": self.metadata, "buffer_size": _BUFFER, **self._how}
             self._with_dictionaries = pq.ParquetFile(self._content, read_dictionary=paths, **how)
-        rows = _LISTS_AT_ONCE if leaf.max_repetition_level else 1
-        for batch in self._with_dictionaries.iter_batches(rows, [number], [leaf.path], use_threads=False):
-            found = [pc.max(pc.binary_length(one)).as_py() or 0 for one in _dictionaries(batch.column(0))]
-            if rows == 1 or any(found):
-                return int(max(found, default=0))
-        return 0
-
-
-def _dictionaries(array: Any) -> Iterator[Any]:
-    """The dictionaries of an array, or of what its lists and structures hold."""
-    import pyarrow.types as types
-
-    if types.is_dictionary(array.type):
-        yield array.dictionary
-    elif types.is_struct(array.type):
-        for inner in array.flatten():
-            yield from _dictionaries(inner)
-    elif types.is_list(array.type) or types.is_large_list(array.type) or types.is_map(array.type):
-        yield from _dictionaries(array.values)
+        yield from self._with_dictionaries.iter_batches(rows, [number], [leaf.path], use_threads=False)
 
 
 def _is_odd(kind: Any) -> bool:

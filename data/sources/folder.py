@@ -49,7 +49,7 @@ class FolderConfig(PathSettings, FilesConfig):
         return {"kind": self.kind}
 
     def reading_identity(self) -> dict[str, Any]:
-        return {"kind": self.kind, "reader": 3, **self.files_reading_identity()}
+        return {"kind": self.kind, "reader": 4, **self.files_reading_identity()}
 
     def look(self, root: Path, memo: Any = None) -> Look:
         """One item per file, several for a large one. With a memo, files that were not touched are not read again."""

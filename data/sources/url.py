@@ -100,7 +100,7 @@ class UrlConfig(FilesConfig):
         return {"kind": self.kind}
 
     def reading_identity(self) -> dict[str, Any]:
-        return {"kind": self.kind, "reader": 2, "format": self.format, **self.files_reading_identity()}
+        return {"kind": self.kind, "reader": 3, "format": self.format, **self.files_reading_identity()}
 
     def look(self, root: Path, memo: Any = None) -> Look:
         """One item per address, by one small request each; with a memo none for those that have a checksum."""

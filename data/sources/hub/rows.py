@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from data.formats.parquet_groups import GrowsTooMuchError, ParquetTable
+from data.formats.parquet_values import python_values
 from data.sources.hub.parquet_pieces import (
     FOOTER_TAIL,
     DamagedParquetError,
@@ -47,9 +48,9 @@ class Rows:
         return len(next(iter(self.columns.values())))
 
     def values(self, name: str) -> list[Any]:
-        """A column as Python values; text that is no UTF-8 stays bytes, so that its row can be named."""
+        """A column as Python values, as `python_values` makes them."""
         column = self.columns[name]
-        return column if isinstance(column, list) else _values(column)
+        return column if isinstance(column, list) else python_values(column)
 
     def some(self, start: int, end: int) -> "Rows":
         """The rows from the `start`-th to before the `end`-th of these, counted from 0."""
@@ -91,12 +92,12 @@ def parquet_rows(content: BinaryIO, offset: int, size: int, fields: Fields) -> I
         if groups.missing:
             yield Unreadable("wrong_column", wrong_column(groups.missing, groups.columns))
             return
+        table = ParquetTable(file, fields.names(), metadata)
         kind = schema.field(fields.text).type
         if not _is_text(kind):
             types = ", ".join(f"{field.name}: {field.type}" for field in schema)
             yield Unreadable("wrong_column", f"column {fields.text!r} holds {kind}, not text; its columns are {types}")
             return
-        table = ParquetTable(file, fields.names(), metadata)
     except (DamagedParquetError, pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         yield Unreadable("damaged", str(error).strip() or type(error).__name__)
         return
@@ -146,22 +147,3 @@ def _read_group(table: ParquetTable, number: int, first: int) -> Iterator[Rows |
         return
     if at < end:
         yield Unreadable("damaged", f"{end - first} rows were promised, {at - first} came", at, end)
-
-
-def _values(column: Any) -> list[Any]:
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)  # what Python's datetime can hold
-    try:
-        values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
-        values = column.cast(pa.large_binary()).to_pylist()
-    return [_decoded(value) for value in values] if any(type(value) is bytes for value in values) else values
-
-
-def _decoded(value: bytes | None) -> str | bytes | None:
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return value
