@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data.formats import parquet_groups, parquet_values
+from data.formats import parquet_groups, parquet_pages, parquet_values
 from data.formats.base import Tally
 from data.formats.ids import UniqueIds
 from data.sources.base import Problem, RawDocument
@@ -235,6 +236,30 @@ def test_lists_of_names_are_read_unless_one_alone_is_too_large(monkeypatch, how,
     else:
         with pytest.raises(parquet_groups.GrowsTooMuchError, match="a list in column authors"):
             list(table.batches(0))
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_pages_say_whether_those_with_a_dictionary_come_first(version):
+    how = {"data_page_version": version, "data_page_size": 1_000, "dictionary_pagesize_limit": 5_000}
+    data = parquet({"text": [[text(n)] for n in range(2_000)]}, group=2_000, **how)
+    chunk = pq.read_metadata(io.BytesIO(data)).row_group(0).column(0)
+    encodings = list(parquet_pages._encodings(io.BytesIO(data), chunk))
+    assert encodings == sorted(encodings, reverse=True)
+    assert set(encodings) == {8, 0}, "RLE_DICTIONARY, then PLAIN"
+    assert parquet_pages.dictionary_comes_first(io.BytesIO(data), chunk)
+    assert not parquet_pages.dictionary_comes_first(io.BytesIO(data[: chunk.data_page_offset + 100]), chunk)
+    for seed in range(50):
+        other = np.random.default_rng(seed).bytes(len(data))
+        assert isinstance(parquet_pages.dictionary_comes_first(io.BytesIO(other), chunk), bool)
+
+
+@pytest.mark.parametrize(("encodings", "is_so"), [([8, 8, 0], True), ([8, 0, 8], False), ([0, 2], False), ([0], True)])
+def test_a_dictionary_after_plain_pages_is_seen(encodings, is_so):
+    # by hand: a data page (0) of 3 bytes, 3 compressed, with a header of 1 value in this encoding, levels in RLE (3)
+    pages = [bytes.fromhex(f"1500 1506 1506 2c 1502 15{2 * one:02x} 1506 1506 00 00") + b"abc" for one in encodings]
+    content = b"PAR1" + b"".join(pages)
+    chunk = SimpleNamespace(data_page_offset=4, has_dictionary_page=False, total_compressed_size=len(content) - 4)
+    assert parquet_pages.dictionary_comes_first(io.BytesIO(content), chunk) is is_so
 
 
 def test_the_largest_row_counts_every_value_as_often_as_it_is_there():

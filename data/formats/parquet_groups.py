@@ -10,6 +10,7 @@ from io import RawIOBase
 from typing import IO, Any
 
 from data.formats.decompression import BOMB_BYTES, BOMB_RATIO
+from data.formats.parquet_pages import dictionary_comes_first
 from data.formats.parquet_values import dictionaries, dictionary_bytes, largest_row
 
 BATCH_BYTES = 4_000_000  # handed out at a time: about so many, unless a single row has more
@@ -18,7 +19,8 @@ GROWTH_BYTES = 128_000_000  # that a batch may have at most before it is handed 
 _AT_ONCE_BYTES = 16_000_000  # a row group of no more is read in one go, which is a third quicker
 _BUFFER = 1 << 20  # bytes of a column chunk of a larger one that are read at a time
 _FEW_ROWS = 10_000  # in a group of more it is worth a look how long the longest value is, so as to read more at once
-_LISTED_AT_ONCE = 1_000_000  # values of lists, about, as numbers into a dictionary
+_ENTRY_BYTES = 64  # that pyarrow needs for one value of a dictionary that it makes
+_LISTED_AT_ONCE = 200_000  # values of lists, about, as numbers into a dictionary
 _OFFSET_BYTES = 4  # that a value of a list takes even when it is empty
 _DICTIONARIES = ("PLAIN_DICTIONARY", "RLE_DICTIONARY")  # encodings in which a long value may be there once
 _PREFIXES = "DELTA_BYTE_ARRAY"
@@ -147,7 +149,7 @@ class ParquetTable:
                 return 0
             if _PREFIXES not in encodings and not encodings & {*_DICTIONARIES}:
                 return 0
-            looked = None if _PREFIXES in encodings else self._longest_list(number, leaf, values, rows)
+            looked = None if _PREFIXES in encodings else self._longest_list(number, leaf, chunk, rows)
             most = (_OFFSET_BYTES + plain) * (values - rows + 1) if looked is None else looked  # the rest has one each
         if most > GROWTH_BYTES:
             raise GrowsTooMuchError(
@@ -155,26 +157,32 @@ class ParquetTable:
             )
         return most
 
-    def _longest_list(self, number: int, leaf: Any, values: int, rows: int) -> int | None:
+    def _longest_list(self, number: int, leaf: Any, chunk: Any, rows: int) -> int | None:
         """Bytes of the row that has most, its values counted as often as they are in it; None if that cannot be told.
 
         Read as numbers into the dictionary, so that a list of values which are each huge is small until it is known.
         Raises GrowsTooMuchError where the different values are too many bytes.
         """
-        most = longest = 0
+        most = longest = entries = 0
+        values = int(chunk.num_values)
+        is_first: bool | None = None
         try:
             for batch in self._by_number(number, leaf, max(1, rows * _LISTED_AT_ONCE // values)):
-                found = [dictionary_bytes(one.dictionary) for one in dictionaries(batch.column(0))]
-                different = sum(size for size, _ in found)
-                if different > GROWTH_BYTES:
-                    raise GrowsTooMuchError(
-                        f"column {leaf.path} has {different} bytes of different values; {GROWTH_BYTES} are allowed"
-                    )
-                if not longest:
-                    longest = max((length for _, length in found), default=0)
-                    if longest and (longest + _OFFSET_BYTES) * values <= GROWTH_BYTES:
-                        return 0  # what is not in the dictionary is in the file as often as it comes out
-                most = max(most, largest_row(batch.column(0), _OFFSET_BYTES))
+                column = batch.column(0)
+                del batch
+                most = max(most, largest_row(column, _OFFSET_BYTES))
+                for dictionary in (one.dictionary for one in dictionaries(column)):
+                    different, length = dictionary_bytes(dictionary)
+                    if not longest and length:
+                        longest, entries = length, len(dictionary)
+                        if (longest + _OFFSET_BYTES) * values <= GROWTH_BYTES:
+                            return 0  # what is not in the dictionary is in the file as often as it comes out
+                    if longest and len(dictionary) > entries:  # here the dictionary was too large for the writer
+                        is_first = dictionary_comes_first(self._content, chunk) if is_first is None else is_first
+                        if is_first:
+                            return most
+                        if different + _ENTRY_BYTES * len(dictionary) > GROWTH_BYTES:
+                            raise GrowsTooMuchError(f"column {leaf.path} has {different} bytes of different values")
         except OSError as error:
             if "not yet implemented" in str(error).lower():  # an encoding that pyarrow does not have as a dictionary
                 return None  # else it is damage, to which the rows before it can be read
