@@ -46,17 +46,24 @@ class Refs:
         return self._read(self._folder(name))
 
     def _read(self, folder: Path) -> Snapshot:
+        pointer = folder / "current"
         try:
             with storage_errors(self.root):
-                token = (folder / "current").read_text(encoding="utf-8").strip()
+                token = pointer.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return Snapshot(None, None)
+        except ValueError as error:
+            raise TextmillError(self._damaged(folder, str(error))) from error
+        try:
+            with storage_errors(self.root):
                 text = (folder / f"{token}.json").read_text(encoding="utf-8")
             if (found := _token(text)) != token:
                 raise TextmillError(self._damaged(folder, f"its snapshot {token} has the content of {found}"))
             return Snapshot(json.loads(text), token)
         except FileNotFoundError:
-            if (folder / "current").exists():
-                raise TextmillError(self._damaged(folder, "its snapshot is missing")) from None
-            return Snapshot(None, None)
+            if not pointer.exists() or pointer.read_text(encoding="utf-8").strip() != token:
+                return self._read(folder)  # others have moved the pointer on so often that this one was forgotten
+            raise TextmillError(self._damaged(folder, "its snapshot is missing")) from None
         except ValueError as error:
             raise TextmillError(self._damaged(folder, str(error))) from error
 

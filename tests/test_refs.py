@@ -1,4 +1,5 @@
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -52,6 +53,19 @@ def test_updates_of_several_threads_all_count(tmp_path):
     for thread in threads:
         thread.join()
     assert refs.read("x").value == 8
+
+
+def test_a_first_value_that_comes_while_one_looks_is_no_damage(tmp_path, monkeypatch):
+    refs, read_text = Refs(tmp_path), Path.read_text
+
+    def too_early(path, *_, **__):
+        monkeypatch.setattr(Path, "read_text", read_text)
+        refs.swap("x", None, 1)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", too_early)
+    assert refs.read("x").token is None
+    assert refs.read("x").value == 1
 
 
 def test_old_snapshots_are_forgotten(tmp_path):
