@@ -16,7 +16,7 @@ run: .venv/ready
 	$(BIN)/textmill run python-docs
 
 test: .venv/ready-test
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: .venv/ready-test
 	$(BIN)/python -m pytest -m long
