@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Annotated, NoReturn
 
 import typer
@@ -47,23 +48,15 @@ def ui(
         children.append(child)
         return child
 
-    def run(*arguments: str) -> None:
-        subprocess.run(_prefect(*arguments), env=environment, cwd=PROJECT_ROOT, check=True, stdout=subprocess.DEVNULL)
-
     try:
         print("Starting the server...", flush=True)
         server = start("server", "start", "--host", host, "--port", str(port))
         _wait_until_healthy(f"{address}/api/health", server)
         print("Writing the deployments of prefect.yaml...", flush=True)
-        run("work-pool", "create", POOL, "--type", "process", "--overwrite")
-        run("--no-prompt", "deploy", "--all")
+        _deploy(environment)
         worker = start("worker", "start", "--pool", POOL)
         print(_welcome(address), flush=True)
         _wait_for_any(server, worker)
-    except subprocess.CalledProcessError as error:
-        raise TextmillError(
-            f"`{' '.join(error.cmd[1:])}` failed with exit code {error.returncode}; see above."
-        ) from None
     except KeyboardInterrupt:
         print("\nStopping worker and server...", flush=True)
     finally:
@@ -75,6 +68,16 @@ def ui(
 
 def _prefect(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "prefect", *arguments]
+
+
+def _deploy(environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "flows.deploy", POOL]
+    done = subprocess.run(
+        command, env=environment, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+        raise TextmillError("The deployments of prefect.yaml could not be written; what Prefect says is above.")
 
 
 def _require_free(host: str, port: int) -> None:

@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.formats import archives, budget, decoding, spool, zips
@@ -235,6 +235,7 @@ NAME = st.text("ab./\\", min_size=1, max_size=6).map(lambda name: name + ".txt")
     st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 255)), max_size=8),
     st.integers(0, 3_000),
 )
+@example(("x.zip", zipped), [("\\.txt", b"")], [(83, 0)], 0)  # the name in the directory begins with a NUL: it is empty
 @settings(max_examples=300, deadline=None)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_no_damage_raises_anything(kind, members, changes, cut):

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 
 from gpt.config import ModelConfig
 from gpt.layers import SHORT, causal_attention, rotary_tables
@@ -23,8 +22,10 @@ def random_model(config: ModelConfig) -> GPT:
     return model
 
 
-def as_gpt2(model: GPT) -> GPT2LMHeadModel:
+def as_gpt2(model: GPT) -> torch.nn.Module:
     """Our weights in transformers' GPT-2: linear weights transposed, missing biases as zeros, padding rows cut."""
+    from transformers import GPT2Config, GPT2LMHeadModel  # takes seconds, in every process that collects tests
+
     config = model.config
     theirs = GPT2LMHeadModel(
         GPT2Config(
@@ -53,8 +54,10 @@ def as_gpt2(model: GPT) -> GPT2LMHeadModel:
     return theirs
 
 
-def as_qwen3(model: GPT) -> Qwen3ForCausalLM:
+def as_qwen3(model: GPT) -> torch.nn.Module:
     """Our weights in transformers' Qwen3: fused matrices split, the norm after an untied embedding folded into it."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
     config = model.config
     theirs = Qwen3ForCausalLM(
         Qwen3Config(

@@ -109,6 +109,7 @@ def test_the_published_model_has_the_best_weights(reference):
     assert min(line["val_loss"] for line in lines if line["kind"] == "evaluation") == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.long  # a short one is in test_kill.py
 def test_killed_runs_end_with_the_same_bytes(reference, tmp_path):
     job = change_job(write_job(tmp_path, MODEL, **TRAINING), runtime__checkpoint_seconds=0.0)  # a save after each step
     seed = time.time_ns()
@@ -152,6 +153,7 @@ def test_a_request_to_stop_saves_first(reference, tmp_path):
     assert result(tmp_path) == result(reference)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_later(reference, tmp_path):
     job = write_job(tmp_path, MODEL, **TRAINING)
 
@@ -215,7 +217,13 @@ def test_three_bad_steps_go_back_and_halve_the_rate(tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_steps"] == 3
 
 
-@pytest.mark.parametrize("saved_by_the_clock", [None, 7, 11, 13, 14])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "saved_by_the_clock",
+    [None, pytest.param(7, marks=LONG), 11, pytest.param(13, marks=LONG), pytest.param(14, marks=LONG)],
+)
 def test_bad_steps_go_back_to_a_milestone_whatever_the_clock_has_saved(tmp_path, saved_by_the_clock):
     results = []
     for folder, saved_at in ((tmp_path / "a", None), (tmp_path / "b", saved_by_the_clock)):

@@ -11,13 +11,10 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
@@ -66,47 +63,17 @@ class Undisturbed:
         return next(w for w in self.once("model") if w.event == "os.mkdir" and w.path.endswith(f"/{name}"))
 
 
-def start_server(home: Path, port: int) -> subprocess.Popen[bytes]:
-    """A Prefect server without the background services that nothing here needs."""
-    quiet = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-    argv = [sys.executable, "-m", "prefect", "server", "start", "--no-services", "--log-level", "ERROR"]
-    log = home.with_suffix(".log").open("wb")
-    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | quiet
-    return subprocess.Popen([*argv, "--port", str(port)], env=environment, stdout=log, stderr=log)
-
-
-def wait_for_server(api: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 400
-    while True:
-        try:
-            urllib.request.urlopen(f"{api}/health", timeout=5).close()
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("kill")
 
 
 @pytest.fixture(scope="module")
-def runner(folder):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    api = f"http://127.0.0.1:{port}/api"
-    server = start_server(folder / "home", port)
+def runner(folder, starting_server):
     write_texts(folder / "texts")
-    try:
-        with Runner(folder / "runs", folder / "texts", api) as runner:  # imports while the server starts
-            wait_for_server(api, server)
-            yield runner
-    finally:
-        server.terminate()
-        server.wait(30)
+    with Runner(folder / "runs", folder / "texts", starting_server.api) as runner:  # imports while the server starts
+        starting_server.wait()
+        yield runner
 
 
 @pytest.fixture(scope="module")

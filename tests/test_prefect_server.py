@@ -8,10 +8,20 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+import tasks.sources  # noqa: F401 - lets sources look for secrets in blocks
+from data.sources.secrets import secret
+from flows.cli import app, run_app
+from flows.recipes import load_deployments
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -26,10 +36,21 @@ TINY = {
 }
 
 
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Seen(NamedTuple):
+    """What the server tells of a run."""
+
+    state: str
+    tasks: dict[str, str]
+    logs: list[str]
 
 
 class Textmill:
@@ -66,55 +87,73 @@ class Textmill:
             assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.3)
 
-    def prefect(self, *arguments, timeout=400):
+    def prefect(self, *arguments, cwd=None):
         return subprocess.run(
             [sys.executable, "-m", "prefect", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=timeout,
-            cwd=self.folder,
+            timeout=400,
+            cwd=cwd or self.folder,
         )
 
-    def run(self, deployment="pipeline/python-docs", watch=True, overrides=None, **parameters):
+    def ask(self, path, **body):
+        """What the server answers to a POST of `body`, or to a GET if there is none."""
+        request = urllib.request.Request(f"{self.environment['PREFECT_API_URL']}/{path}")
+        if body:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        for _ in range(20):  # SQLite may be locked for a moment, for which Prefect's own clients wait, too
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                time.sleep(0.5)
+        raise AssertionError(f"{path}: the server is busy")
+
+    def parameters(self, overrides=None, **parameters):
         parameters["overrides"] = self.overrides | (overrides or {})
         parameters["runtime"] = {"threads": 1, **parameters.get("runtime", {})}
-        watching = ["--watch"] if watch else []
-        return self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters), *watching)
+        return parameters
 
-    def task_states(self, flow_run_id):
-        """{task run name: state name} of a flow run, asked from the server."""
-        code = (
-            "import asyncio, json, sys\n"
-            "from prefect import get_client\n"
-            "from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId\n"
-            "async def main(id):\n"
-            "    async with get_client() as client:\n"
-            "        flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[id]))\n"
-            "        tasks = await client.read_task_runs(flow_run_filter=flow_run)\n"
-            "        logs = await client.read_logs(log_filter=LogFilter(flow_run_id=LogFilterFlowRunId(any_=[id])))\n"
-            "        state = (await client.read_flow_run(id)).state\n"
-            "        print(json.dumps({'tasks': {t.name: t.state_name for t in tasks},\n"
-            "                          'state': state.name, 'logs': [log.message for log in logs]}))\n"
-            "asyncio.run(main(sys.argv[1]))\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, flow_run_id], env=self.environment, capture_output=True, text=True, check=True
-        )
-        return json.loads(done.stdout)
+    def run(self, deployment="pipeline/python-docs", **parameters):
+        """A run as a user starts it, to its end."""
+        told = json.dumps(self.parameters(**parameters))
+        return self.prefect("deployment", "run", deployment, "--params", told, "--watch")
+
+    def start(self, deployment="pipeline/python-docs", **parameters):
+        """Start a run as the pages do; returns its id."""
+        found = self.ask(f"deployments/name/{deployment}")
+        return self.ask(f"deployments/{found['id']}/create_flow_run", parameters=self.parameters(**parameters))["id"]
+
+    def seen(self, run_id, seconds=300):
+        """A run that has ended, as the server tells: its state, {task run name: state name}, and what it logged."""
+        deadline = time.monotonic() + seconds
+        while (run := self.ask(f"flow_runs/{run_id}"))["state_type"] not in ENDED:
+            assert time.monotonic() < deadline, run["state"]
+            time.sleep(0.3)
+        tasks = before = None
+        while tasks is None or tasks != before:  # the server hears of task runs a little later
+            before = tasks
+            time.sleep(0.4)
+            found = self.ask("task_runs/filter", flow_runs={"id": {"any_": [run_id]}})
+            tasks = {task["name"]: task["state_name"] for task in found}
+        logs = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run_id]}})
+        return Seen(run["state_name"], tasks, [log["message"] for log in logs])
 
     def start_training(self, steps):
         """Start a run with so many steps; returns id and checkpoints after its first milestone."""
         work = self.folder / "store" / "work"
         before = set(work.glob("model-*/keep/checkpoints"))
         changes = {"overrides": {"training.steps": steps}, "runtime": {"checkpoint_seconds": 3600}}
-        started = self.run(watch=False, **changes)
-        assert started.returncode == 0, started.stderr
+        run_id = self.start(**changes)
         deadline = time.monotonic() + 300
         while not (new := {path.parent for path in work.glob("model-*/keep/checkpoints/step-*")} - before):
             assert time.monotonic() < deadline, "no milestone appeared"
             time.sleep(0.05)
-        return flow_run_id(started), new.pop(), changes
+        return run_id, new.pop(), changes
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -122,8 +161,10 @@ class Textmill:
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    textmill = Textmill(tmp_path_factory.mktemp("server"))
+def up(tmp_path_factory, prefect_home):
+    folder = tmp_path_factory.mktemp("server")
+    prefect_home(folder / "prefect")
+    textmill = Textmill(folder)
     try:
         textmill.wait_until_up()
         yield textmill
@@ -147,138 +188,155 @@ STAGES = ["raw", "documents", "duplicates", "corpus", "tokenizer", "tokens", "mo
 def test_a_deployment_runs_and_a_rerun_is_cached(up):
     first = up.run()
     assert first.returncode == 0, first.stdout + first.stderr
-    seen = up.task_states(flow_run_id(first))
-    assert seen["state"] == "Completed"
-    assert "documents letters 1/1" in seen["tasks"]
-    assert set(seen["tasks"].values()) == {"Completed"}, "nothing was there to be reused"
+    seen = up.seen(flow_run_id(first))
+    assert seen.state == "Completed"
+    assert "documents letters 1/1" in seen.tasks
+    assert set(seen.tasks.values()) == {"Completed"}, "nothing was there to be reused"
 
-    again = up.run()
-    assert again.returncode == 0, again.stdout + again.stderr
-    seen = up.task_states(flow_run_id(again))
-    cached = {name.partition(":")[0]: state for name, state in seen["tasks"].items() if "reused" in name}
+    seen = up.seen(up.start())
+    assert seen.state == "Completed", seen.logs
+    cached = {name.partition(":")[0]: state for name, state in seen.tasks.items() if "reused" in name}
     assert cached == dict.fromkeys(STAGES, "Cached")
-    assert "documents: 1 of 1 reused" in seen["tasks"]
-    assert not [name for name in seen["tasks"] if name.startswith("model ")], "no unit was built"
+    assert "documents: 1 of 1 reused" in seen.tasks
+    assert not [name for name in seen.tasks if name.startswith("model ")], "no unit was built"
 
-    refreshed = up.run(refresh=["tokenizer"], until="tokens")
-    assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
-    tasks = up.task_states(flow_run_id(refreshed))["tasks"]
-    assert [name for name in tasks if name.startswith("tokenizer ")], "the refreshed stage was built again"
-    assert tasks["tokens: 1 of 1 reused"] == "Cached", "the same bytes came out, so nothing below was built"
+    seen = up.seen(up.start(refresh=["tokenizer"], until="tokens"))
+    assert seen.state == "Completed", seen.logs
+    assert [name for name in seen.tasks if name.startswith("tokenizer ")], "the refreshed stage was built again"
+    assert seen.tasks["tokens: 1 of 1 reused"] == "Cached", "the same bytes came out, so nothing below was built"
 
 
 @pytest.mark.long
 def test_the_flows_corpus_and_training_meet_at_the_newest_corpus(up):
-    assert up.run("corpus/python-docs", until="tokens").returncode == 0
-    alone = up.run("training/python-docs", overrides={"training.steps": 21}, until="model")
-    assert alone.returncode == 0, alone.stdout + alone.stderr
-    assert "look at letters" not in up.task_states(flow_run_id(alone))["tasks"]
+    assert up.seen(up.start("corpus/python-docs", until="tokens")).state == "Completed"
+    alone = up.seen(up.start("training/python-docs", overrides={"training.steps": 21}, until="model"))
+    assert alone.state == "Completed", alone.logs
+    assert "look at letters" not in alone.tasks
+
+
+@pytest.mark.long
+def test_prefect_itself_deploys_the_same(up):
+    names = [f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" for one in load_deployments()]
+    ours = [up.ask(f"deployments/name/{name}") for name in names]
+    done = up.prefect("--no-prompt", "deploy", "--all", cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, before in zip(names, ours, strict=True):
+        after = up.ask(f"deployments/name/{name}")
+        changed = {key for key, value in before.items() if after[key] != value}
+        assert changed <= {"updated", "last_polled", "status"}, name
 
 
 def test_a_failing_run_exits_1_with_its_cause_in_the_log(up):
     done = up.run(overrides={"sources": {"letters": {"kind": "folder", "path": str(up.folder / "nowhere")}}})
     assert done.returncode == 1
-    seen = up.task_states(flow_run_id(done))
-    assert seen["state"] == "Failed"
-    assert any("nowhere" in line for line in seen["logs"])
+    seen = up.seen(flow_run_id(done))
+    assert seen.state == "Failed"
+    assert any("nowhere" in line for line in seen.logs)
 
 
 def test_a_wrong_stage_is_refused_before_anything_runs(up):
-    done = up.run(refresh=["modle"])
-    assert done.returncode == 1
-    assert "modle" in done.stdout + done.stderr
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        up.start(refresh=["modle"])
+    assert refused.value.code == 409 and "modle" in refused.value.read().decode()
 
 
 def test_cancelling_leaves_a_checkpoint_from_which_the_next_run_goes_on(up):
-    run_id, checkpoints, changes = up.start_training(3000)
-    assert up.prefect("flow-run", "cancel", run_id).returncode == 0
-    deadline = time.monotonic() + 200
-    while up.task_states(run_id)["state"] not in ("Cancelled", "Completed"):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    assert up.task_states(run_id)["state"] == "Cancelled"
+    run_id, checkpoints, changes = up.start_training(1500)
+    up.ask(f"flow_runs/{run_id}/set_state", state={"type": "CANCELLING"})
+    assert up.seen(run_id).state == "Cancelled"
     assert not list((up.folder / "store" / "model").glob("*/.partial*"))
     step = saved(checkpoints)
-    assert step % 300, "a milestone, not the checkpoint of a trainer that was asked to stop"
+    assert step % 150, "a milestone, not the checkpoint of a trainer that was asked to stop"
 
-    resumed = up.run(until="model", **changes)
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert any(f"Going on from step {step} of 3000" in line for line in up.task_states(flow_run_id(resumed))["logs"])
-
-
-def test_a_source_finds_its_secret_in_a_block(up):
-    code = (
-        "from prefect.blocks.system import Secret\n"
-        "import tasks.sources\n"
-        "from data.sources.secrets import secret\n"
-        "Secret(value='in the block').save('mill-token')\n"
-        "print(secret('MILL_TOKEN'))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], env=up.environment, capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout == "in the block\n", done.stderr
+    resumed = up.seen(up.start(until="model", **changes))
+    assert resumed.state == "Completed", resumed.logs
+    assert any(f"Going on from step {step} of 1500" in line for line in resumed.logs)
 
 
-def textmill(up, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "flows", *arguments], env=up.environment, capture_output=True, text=True, cwd=ROOT
-    )
+@pytest.fixture
+def here(up, monkeypatch):
+    """This process as one that talks to the server."""
+    monkeypatch.setenv("TEXTMILL_STORE", up.environment["TEXTMILL_STORE"])
+    monkeypatch.setenv("COLUMNS", "300")
+    home = {PREFECT_API_URL: up.environment["PREFECT_API_URL"], PREFECT_HOME: up.environment["PREFECT_HOME"]}
+    with temporary_settings(home):
+        yield up
 
 
-def test_the_commands_work_on_what_runs_have_made(up):
+@pytest.fixture
+def textmill(here, monkeypatch, capfd):
+    """Runs a command in this process; returns its exit code, stdout and stderr."""
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["textmill", *arguments])
+        capfd.readouterr()
+        return run_app(app), *capfd.readouterr()
+
+    return command
+
+
+def test_a_source_finds_its_secret_in_a_block(here):
+    Secret(value="in the block").save("mill-token")
+    assert secret("MILL_TOKEN") == "in the block"
+
+
+def test_the_commands_work_on_what_runs_have_made(up, textmill):
     settings = [f"--set={name}={json.dumps(value)}" for name, value in up.overrides.items()]
-    done = textmill(up, "run", "python-docs", *settings, "--device=cpu", "--json")
+    command = [sys.executable, "-m", "flows", "run", "python-docs", *settings, "--device=cpu", "--json"]
+    done = subprocess.run(command, env=up.environment, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
     assert list(summary["artifacts"]) == list(summary["cached"]) == list(summary["seconds"]) == STAGES
     assert {"val_bpb", "val_loss", "train_loss", "train_tokens_per_s", "parameters"} <= summary["metrics"].keys()
     model = summary["artifacts"]["model"][0]
 
-    other = textmill(up, "run", "python-docs", *settings, "--set=training.steps=22", "--until=model", "--json")
-    [second] = json.loads(other.stdout.splitlines()[-1])["artifacts"]["model"]
-    listed = textmill(up, "ls", "model").stdout
+    code, out, err = textmill("run", "python-docs", *settings, "--set=training.steps=22", "--until=model", "--json")
+    assert code == 0, err
+    [second] = json.loads(out.splitlines()[-1])["artifacts"]["model"]
+    _, listed, _ = textmill("ls", "model")
     assert model in listed and second in listed
-    shown = textmill(up, "show", model).stdout
+    _, shown, _ = textmill("show", model)
     assert "training.steps" in shown and summary["artifacts"]["raw"][0] in shown, "settings and lineage"
-    why = textmill(up, "why", model, second).stdout
+    _, why, _ = textmill("why", model, second)
     assert re.search(r"training\.steps\W+20\W+22", why), why
 
-    written = textmill(up, "generate", "--model", model, "--tokens=8", "--seed=3", "--count=2", "--prompt=Letter")
-    assert written.returncode == 0 and written.stdout.count("Letter") == 2, written.stdout + written.stderr
+    code, written, err = textmill(
+        "generate", f"--model={model}", "--tokens=8", "--seed=3", "--count=2", "--prompt=Letter"
+    )
+    assert code == 0 and written.count("Letter") == 2, written + err
 
-    assert textmill(up, "verify", model).returncode == 0
+    assert textmill("verify", model)[0] == 0
     damaged = up.folder / "store" / second / "model.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
-    found = textmill(up, "verify")
-    assert found.returncode == 1 and "model.safetensors" in found.stdout + found.stderr
-    assert "Traceback" not in found.stderr
+    code, out, err = textmill("verify")
+    assert code == 1 and "model.safetensors" in out + err and "Traceback" not in err
 
 
-def test_a_port_in_use_is_named(up):
-    done = textmill(up, "ui", "--port", str(up.port))
-    assert done.returncode == 1 and str(up.port) in done.stderr and len(done.stderr.splitlines()) == 1
+def test_a_port_in_use_is_named(up, textmill):
+    code, _, err = textmill("ui", "--port", str(up.port))
+    assert code == 1 and str(up.port) in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ("tokenizer.vocab_size=5000", ["tokenizer.vocab_size is 5,000"]),
-        pytest.param(
-            "cleaning.min_characters=100000", ["'letters'", "too_short", "min_characters"], marks=pytest.mark.long
-        ),
+        ("cleaning.min_characters=100000", ["'letters'", "too_short", "min_characters"]),
     ],
 )
-def test_what_the_text_does_not_allow_is_one_line(up, setting, words):
+def test_what_the_text_does_not_allow_is_one_line(up, textmill, setting, words):
     settings = [f"--set={name}={json.dumps(value)}" for name, value in up.overrides.items() if name != "tokenizer"]
-    done = textmill(up, "run", "python-docs", *settings, f"--set={setting}")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("textmill: ") and all(word in last for word in words), done.stderr
+    code, _, err = textmill("run", "python-docs", *settings, f"--set={setting}")
+    assert code == 1 and "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("textmill: ") and all(word in last for word in words), err
 
 
+@pytest.mark.long
 def test_stopping_everything_lets_a_trainer_save_and_leaves_nothing(up):  # the last test: nothing is up after it
-    _, checkpoints, _ = up.start_training(30_000)
+    _, checkpoints, _ = up.start_training(10_000)
     family = psutil.Process(up.process.pid).children(recursive=True)
     assert any("gpt.train" in process.cmdline() for process in family)
     up.stop()
     assert psutil.wait_procs(family, 30)[1] == []
-    assert saved(checkpoints) % 3000, "a milestone, not the checkpoint of a trainer that was asked to stop"
+    assert saved(checkpoints) % 1000, "a milestone, not the checkpoint of a trainer that was asked to stop"

@@ -38,7 +38,7 @@ def read_zip(file: File, reading: Reading, tally: Tally) -> Found:
         archive = open_zip(content)
         members.budget.has_read(content.seek(0, 2))
         for info in archive.infolist():
-            if info.is_dir():
+            if info.filename.endswith("/"):  # what `is_dir` asks, which fails where there is no name
                 continue
             mode = info.external_attr >> 16
             what = "a link" if stat.S_ISLNK(mode) else None
