@@ -19,9 +19,11 @@ from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 import tasks.sources  # noqa: F401 - lets sources look for secrets in blocks
+from data.errors import TextmillError
 from data.sources.secrets import secret
 from flows.cli import app, run_app
 from flows.recipes import load_deployments
+from flows.ui import _deploy
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -315,6 +317,14 @@ def test_the_commands_work_on_what_runs_have_made(up, textmill):
 def test_a_port_in_use_is_named(up, textmill):
     code, _, err = textmill("ui", "--port", str(up.port))
     assert code == 1 and str(up.port) in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.long
+def test_deployments_that_cannot_be_written_are_one_line_below_the_cause(tmp_path, capfd):
+    nowhere = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
+    with pytest.raises(TextmillError, match="could not be written"):
+        _deploy(os.environ | nowhere)
+    assert "connect" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data.ledger import assign
 from data.sources import ranges
 from data.sources.base import SourceError
+from data.sources.dumps.posts import unescaped
 from data.sources.pack import ChangedSinceLookError
 from data.sources.reddit import RedditConfig, item_name
 from tests.reddit_dumps import comment, dump, lines, reddit_runs, submission
@@ -353,3 +356,8 @@ def test_a_dump_that_cannot_be_opened_is_named(folder, tmp_path, monkeypatch):
     look = RedditConfig(path="dumps").look(tmp_path)
     assert [item.native_id for item in look.items] == ["a"]
     assert [str(problem) for problem in look.problems] == ["b.jsonl: unreadable: Input/output error"]
+
+
+@given(st.lists(st.sampled_from(["&gt;", "&lt;", "&amp;", "&", "gt;", "amp;", "&#39;", "&quot;", "&gt", "a", " "])))
+def test_escapes_are_undone_once_as_the_library_does(parts):
+    assert unescaped("".join(parts)) == html.unescape("".join(parts))

@@ -117,21 +117,25 @@ def made(count, threads, seed=0):
     ]
 
 
+def batches(posts):
+    return [posts[start : start + 7] for start in range(0, len(posts), 7)]
+
+
 @pytest.mark.parametrize("limit", [15_000, 100_000, 10_000_000])
 def test_threads_are_brought_together_in_bounded_memory(monkeypatch, limit):
     monkeypatch.setattr(reddit_threads, "HELD_BYTES", limit)
     posts = made(1500, 200)
-    groups = list(grouped(iter(posts)))
+    groups = list(grouped(batches(posts)))
     assert {group[0].link: group for group in groups} == by_thread(posts)
     assert len(groups) == len(by_thread(posts))
-    assert [group[0].id for group in grouped(iter(posts))] == [group[0].id for group in groups]
-    assert sum(map(len, grouped(iter(posts), by_thread=False))) == 1500
+    assert [group[0].id for group in grouped(batches(posts))] == [group[0].id for group in groups]
+    assert sum(map(len, grouped(batches(posts), by_thread=False))) == 1500
 
 
 def test_a_single_thread_larger_than_memory_allows_comes_whole(monkeypatch):
     monkeypatch.setattr(reddit_threads, "HELD_BYTES", 10_000)
     posts = made(500, 1)
-    assert list(grouped(iter(posts))) == [posts]
+    assert list(grouped(batches(posts))) == [posts]
 
 
 def test_no_room_is_said(monkeypatch):
@@ -142,7 +146,7 @@ def test_no_room_is_said(monkeypatch):
 
     monkeypatch.setattr(reddit_threads, "_encode", fail)
     with pytest.raises(SourceError, match=r"No space left on device.*TMPDIR"):
-        list(grouped(made(100, 5)))
+        list(grouped(batches(made(100, 5))))
 
 
 def test_reading_in_files_changes_no_document(folder, tmp_path, monkeypatch):

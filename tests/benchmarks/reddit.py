@@ -27,6 +27,8 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "reddit"
 GOAL_MEGABYTES = 80  # decompressed, per second
 GOAL_MEMORY = 500  # MB, the window aside
 COMMENTS_PER_THREAD = 12
+JANUARY = 1_672_531_200
+PER_SECOND = 100  # comments, which a dump has by time
 
 
 def samples(name: str) -> list[dict[str, Any]]:
@@ -75,6 +77,7 @@ def write_month(folder: Path, size: int, window_log: int) -> int:
         words = body if body[:1] in ("[", "") else f"{rng.random()} {body} {rng.random()}"
         parent = f"t3_s{thread}" if rng.random() < 0.5 else f"t1_c{rng.randrange(number + 1)}"
         changed = {"id": f"c{number}", "link_id": f"t3_s{thread}", "parent_id": parent, "body": words}
+        changed["created_utc"] = JANUARY + number // PER_SECOND
         rc.add(comments[number % len(comments)] | changed)
         if number % COMMENTS_PER_THREAD == 0:
             rs.add(submissions[number % len(submissions)] | {"id": f"s{number // COMMENTS_PER_THREAD}"})

@@ -86,8 +86,8 @@ class Wrong:
 
 def lines_of(
     chunks: Iterable[bytes], compression: str | None, subreddits: Sequence[str], wrong: Wrong
-) -> Iterator[Line]:
-    """The posts of one file, in order.
+) -> Iterator[list[Line]]:
+    """The posts of one file, in order, many at a time.
 
     compression  one of `decompression.COMPRESSIONS`, or None
     subreddits   names, in lower case, of those that are wanted; none: all
@@ -98,15 +98,19 @@ def lines_of(
     names = frozenset(subreddits)
     number = 0
     for text in _whole_lines(chunks, compression, wrong):
-        lines = None if is_wanted else _all_lines(text)
-        for line in _one_by_one(text, is_wanted, wrong, number) if lines is None else lines:
-            number += 1
+        lines: Sequence[Line | None] | None = None if is_wanted else _all_lines(text)
+        if lines is None:
+            lines = list(_one_by_one(text, is_wanted, wrong, number))
+        found = []
+        for place, line in enumerate(lines, number + 1):
             if line is None or (names and (line.subreddit or "").lower() not in names):
                 continue
             if (line.body is None or line.link_id is None) and line.title is None:
-                wrong.foreign.add(number)
+                wrong.foreign.add(place)
                 continue
-            yield line
+            found.append(line)
+        number += len(lines)
+        yield found
 
 
 def _all_lines(text: bytes) -> list[Line] | None:

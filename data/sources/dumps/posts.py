@@ -76,7 +76,7 @@ def post_of(line: Line, minimum_score: int | None) -> Post | None:
         body = f"{title.strip()}\n\n{body}"
     if not (link.isalnum() and native_id.isalnum()):
         return None
-    text = (html.unescape(body) if "&" in body else body).strip("\r\n").rstrip()
+    text = (unescaped(body) if "&" in body else body).strip("\r\n").rstrip()
     if not dropped:
         dropped = _bot(author, body) if text else "empty"
     score, created = line.score, line.created_utc
@@ -91,6 +91,16 @@ def post_of(line: Line, minimum_score: int | None) -> Post | None:
     if dropped:
         text = ""
     return Post(link, native_id, parent, is_submission, author, line.subreddit or "", created, score, text, dropped)
+
+
+def unescaped(text: str) -> str:
+    """As `html.unescape`, at a fraction of its cost where there is nothing but what Reddit itself escapes."""
+    escapes = text.count("&")
+    if escapes == text.count("&gt;"):
+        return text.replace("&gt;", ">")
+    if escapes == text.count("&gt;") + text.count("&lt;") + text.count("&amp;"):
+        return text.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
+    return html.unescape(text)
 
 
 def _bot(author: str, body: str) -> str:

@@ -63,15 +63,15 @@ class Reading:
             said += f"; {self._untitled} threads have comments only, because their submissions are not in the same item"
         return said
 
-    def _read(self, item: PackedItem, chunks: Iterator[bytes], wrong: list[tuple[str, Wrong]]) -> Iterator[Post]:
+    def _read(self, item: PackedItem, chunks: Iterator[bytes], wrong: list[tuple[str, Wrong]]) -> Iterator[list[Post]]:
         files = _Files(chunks)
         for (name, size, _), (_, one) in zip(item.meta["files"], wrong, strict=True):
-            for line in lines_of(files.take(size), compression_of(name), self._subreddits, one):
-                post = post_of(line, self._minimum_score)
-                if post is None:
-                    self._dropped["without_id"] += 1
-                else:
-                    yield post
+            for lines in lines_of(files.take(size), compression_of(name), self._subreddits, one):
+                found = [post_of(line, self._minimum_score) for line in lines]
+                posts = [post for post in found if post is not None]
+                if len(posts) < len(found):
+                    self._dropped["without_id"] += len(found) - len(posts)
+                yield posts
             files.skip()
 
     def _thread(self, item: PackedItem, posts: list[Post]) -> Iterator[RawDocument]:

@@ -8,9 +8,10 @@ divided again if they are too large. A single thread is always held as a whole. 
 import struct
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from operator import lt
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,30 +36,28 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[list[Post]]).decode
 
 
-def grouped(posts: Iterable[Post], by_thread: bool = True) -> Iterator[list[Post]]:
-    """Posts with the same thread, or else the same post again, together; each group in the order of `posts`.
+def grouped(batches: Iterable[Sequence[Post]], by_thread: bool = True) -> Iterator[list[Post]]:
+    """Posts with the same thread, or else the same post again, together; each group in the order of the posts.
 
     Raises SourceError when there is no room for the files.
     """
-    return _joined(([post] for post in posts), by_thread, 0)
+    return _grouped(batches, by_thread, 0)
 
 
-def _joined(groups: Iterable[list[Post]], by_thread: bool, level: int) -> Iterator[list[Post]]:
-    """Groups of one thread or post put together; those that do not fit into memory meet in files."""
-    held: dict[str, list[Post]] = {}
+def _grouped(batches: Iterable[Sequence[Post]], by_thread: bool, level: int) -> Iterator[list[Post]]:
+    """Posts put together; those that do not fit into memory meet in files, and groups of them are batches again."""
+    held: dict[str, list[Post]] = defaultdict(list)
     size = 0
     with ExitStack() as stack:
         files: _Files | None = None
-        for group in groups:
-            post = group[0]
-            key = post.link if by_thread else f"s{post.id}" if post.is_submission else post.id
-            known = held.get(key)
-            if known is None:
-                held[key] = group
+        for batch in batches:
+            if by_thread:
+                for post in batch:
+                    held[post.link].append(post)
             else:
-                known += group
-            for post in group:
-                size += sys.getsizeof(post.text) + _POST_BYTES
+                for post in batch:
+                    held[f"s{post.id}" if post.is_submission else post.id].append(post)
+            size += sum(map(sys.getsizeof, [post.text for post in batch])) + _POST_BYTES * len(batch)
             if size > HELD_BYTES and level < _DEEPEST:
                 if files is None:
                     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="textmill-"))
@@ -73,7 +72,7 @@ def _joined(groups: Iterable[list[Post]], by_thread: bool, level: int) -> Iterat
         files.add(held.values())
         held.clear()
         for path in files.close():
-            yield from _joined(_read(path), by_thread, level + 1)
+            yield from _grouped(_read(path), by_thread, level + 1)
             path.unlink()
 
 
@@ -157,14 +156,21 @@ def without_repeats(group: list[Post], repeats: Repeats) -> list[Post]:
     return list(kept.values())
 
 
-def ordered(posts: Iterable[Post], maximum_depth: int, dropped: Counter[str]) -> list[tuple[Post, Post | None]]:
+def _by_time(posts: list[Post]) -> list[Post]:
+    times = [post.created for post in posts]
+    if all(map(lt, times, times[1:])):  # as nearly always
+        return posts
+    return sorted(posts, key=lambda post: (post.created, len(post.id), post.id))
+
+
+def ordered(posts: list[Post], maximum_depth: int, dropped: Counter[str]) -> list[tuple[Post, Post | None]]:
     """The comments of a thread as they are read: each after the one that it answers, answers by time.
 
     A comment that answers one that is dropped stands where that would have stood; one whose parent is not there, or
     answers itself in a circle, stands at the top. Returns (comment, the comment that it answers, if that is there).
     Comments more than `maximum_depth` answers deep go to `dropped` as too_deep.
     """
-    comments = {post.id: post for post in sorted(posts, key=lambda post: (post.created, len(post.id), post.id))}
+    comments = {post.id: post for post in _by_time(posts)}
     answers: dict[str, list[Post]] = {}
     tops: list[Post] = []
     for post in comments.values():
