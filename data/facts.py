@@ -16,6 +16,11 @@ def no_progress(done: float, total: float, unit: str) -> None:
     """The progress callback of somebody who does not watch."""
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 file`, `2 files`, `1,200 files`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 @dataclass
 class Facts:
     """Observed while building; the store writes them into the manifest, outside of every key.

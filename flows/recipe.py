@@ -104,7 +104,7 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
         if not isinstance(at, dict):
             raise RecipeError(f"{path} cannot be set: {'.'.join(parents)} is {at!r}, not a group of settings.")
         at[last] = value
-    return read_recipe(values, "the overrides")
+    return read_recipe(values, "the overrides (--set)")
 
 
 def read_recipe(values: Any, where: str) -> Recipe:

@@ -57,7 +57,7 @@ def test_undeclared_encodings_are_found(language, encoding):
     assert document.text == TEXTS[language]
     notes = []
     tally.tell(notes.append, None)
-    assert notes == [f"1 files are no UTF-8 and were read as {document.meta['encoding']} (detected): a.txt"]
+    assert notes == [f"1 file not in UTF-8, read as {document.meta['encoding']} (detected): a.txt"]
 
 
 def test_a_setting_goes_before_the_guess_and_a_declaration_before_both():
@@ -158,9 +158,7 @@ def test_repair_is_counted_named_and_can_be_switched_off():
     assert [one.text for one in documents(found("a.jsonl", data, tally=tally))] == ["schön", "schön"]
     notes = []
     tally.tell(notes.append, None)
-    assert notes == [
-        "1 documents held text decoded wrongly by whoever wrote it (mojibake), which was repaired: a.jsonl#1"
-    ]
+    assert notes == ["1 document with text decoded wrongly by whoever wrote it (mojibake), repaired: a.jsonl#1"]
     (first, _) = found("a.jsonl", data, Reading(repair_mojibake=False))
     assert first.text == "schÃ¶n"
 

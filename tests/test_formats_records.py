@@ -56,7 +56,7 @@ def test_a_repeated_id_is_told_apart_and_counted():
     assert texts(got) == {"a.jsonl#x": "1", "a.jsonl#x;2": "2"}
     notes = []
     tally.tell(notes.append, None)
-    assert notes == ["1 rows repeat the id of an earlier row; their number stands after it: a.jsonl#x;2"]
+    assert notes == ["1 row with the id of an earlier row, called by it and their own number: a.jsonl#x;2"]
 
 
 @given(st.lists(st.sampled_from(["1", "2", "3", "x", "x;2", "x;3", "", 2, None, True, 1.5]), max_size=8))
@@ -107,7 +107,7 @@ def test_lines_in_other_encodings():
     assert list(texts(found("a.jsonl", data, tally=tally)).values()) == ["a", "Größe", "Mühle"]
     notes = []
     tally.tell(notes.append, None)
-    assert notes == ["1 files are no UTF-8 and were read as cp1252 (detected): a.jsonl"]
+    assert notes == ["1 file not in UTF-8, read as cp1252 (detected): a.jsonl"]
     wide = codecs.BOM_UTF16_LE + '{"text": "磨坊"}\n{"text": "b"}'.encode("utf-16-le")
     assert list(texts(found("a.jsonl", wide)).values()) == ["磨坊", "b"]
 

@@ -49,7 +49,7 @@ def test_the_sample_gives_what_a_plain_reader_finds(tmp_path):
         if one not in kept
     )
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    assert runs.notes == [f"{len(kept)} messages were used and {1200 - len(kept)} dropped: {said}"]
+    assert runs.notes == [f"{len(kept)} messages used and {1200 - len(kept)} dropped: {said}"]
     assert set(runs.why) == {("foreign", "rest_messages.json"), ("foreign", "rest_rate_limits.json")}
     people = {one["author"]["id"] for one in kept}
     assert len({name for one in documents.values() for name in one.authors}) == len(people) == 7

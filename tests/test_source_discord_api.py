@@ -189,7 +189,7 @@ def test_replies_bots_joins_and_empty_messages(clock, monkeypatch, tmp_path):
         "> Speaker 2: Long ago",
         "Speaker 4: Me neither",
     ]
-    assert notes == ["4 messages were used and 4 dropped: 2 bot, 1 empty, 1 kind_7"]
+    assert notes == ["4 messages used and 4 dropped: 2 bot, 1 empty, 1 kind_7"]
 
 
 def test_a_bot_without_the_message_content_intent_is_told(clock, monkeypatch, tmp_path):

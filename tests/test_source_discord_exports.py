@@ -188,7 +188,7 @@ def test_a_damaged_message_costs_itself(folder, tmp_path, monkeypatch, form, blo
     assert list(runs.why) == [("damaged", "a.json")]
     (problem,) = runs.config.look(tmp_path).problems
     place = data.rindex(b"{", 0, data.index(MESSAGES[33]["id"].encode()))
-    assert problem.why == f"1 messages cannot be read, at byte {place}; the others are used"
+    assert problem.why == f"1 message unreadable, at byte {place}; the others are used"
     lost = [one["content"] for one in MESSAGES if one["content"] not in sentences(documents)]
     assert MESSAGES[33]["content"] in lost
     assert len(lost) <= 2
@@ -210,7 +210,7 @@ def test_what_is_no_message_is_counted(folder, tmp_path):
     runs, documents = read(tmp_path, {"a.json": export([*bad, *good])})
     assert sentences(documents) == [one["content"] for one in good]
     (problem,) = runs.config.look(tmp_path).problems
-    assert f"{len(bad)} messages cannot be read" in problem.why
+    assert f"{len(bad)} messages unreadable" in problem.why
 
 
 def test_half_characters_become_question_marks(folder, tmp_path):
@@ -249,7 +249,7 @@ def test_a_record_that_was_damaged_on_disk_is_named(folder, tmp_path):
     path.write_bytes(b"\n".join(records))
     found = list(runs.read())
     (problem,) = (one for one in found if isinstance(one, Problem))
-    assert str(problem) == f"{CHANNEL}/2024-01: damaged: 2 records cannot be read"
+    assert str(problem) == f"{CHANNEL}/2024-01: damaged: 2 records unreadable"
     left = sentences({one.native_id: one for one in found if one is not problem})
     assert left == [one["content"] for one in MESSAGES[:7] + MESSAGES[9:]]
 

@@ -77,10 +77,10 @@ def test_every_kind_and_encoding_is_read(books, tmp_path):
         "i.txt": "cp1252",
     }
     assert {document.meta["look"] for document in found} == {1}
-    assert notes == ["2 files are no UTF-8 and were read as cp1252 (detected): deep/er/g.rst.xz, i.txt"]
+    assert notes == ["2 files not in UTF-8, read as cp1252 (detected): deep/er/g.rst.xz, i.txt"]
     notes.clear()
     fetch_and_read(FolderConfig(path="books", fallback_encoding="Windows-1252"), tmp_path, notes)
-    assert notes == ["2 files are no UTF-8 and were read as cp1252 (fallback_encoding): deep/er/g.rst.xz, i.txt"]
+    assert notes == ["2 files not in UTF-8, read as cp1252 (fallback_encoding): deep/er/g.rst.xz, i.txt"]
 
 
 def test_fingerprints_are_those_of_the_files_and_bytes_are_kept(books, tmp_path):

@@ -261,9 +261,9 @@ def test_a_folder_of_files_of_every_kind(tmp_path, runs):
     notes = []
     list(config.read(runs.slots[0][1], notes.append))
     assert notes == [
-        "1 files are no UTF-8 and were read as cp1252 (detected): 22367-8.txt",
-        "1 books have no header of Project Gutenberg and were taken whole: plain.txt",
-        "1 books have no end marker; what stands after the book, if anything, is still there: no-end.txt",
+        "1 file not in UTF-8, read as cp1252 (detected): 22367-8.txt",
+        "1 book without a header of Project Gutenberg, taken whole: plain.txt",
+        "1 book without an end marker; what stands after the book, if anything, is still there: no-end.txt",
     ]
     untouched = GutenbergConfig(path="books", unwrap=False)
     texts = {one.native_id: one.text for one in untouched.read(runs.slots[0][1]) if isinstance(one, RawDocument)}

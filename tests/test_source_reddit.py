@@ -73,7 +73,7 @@ def test_the_samples_give_what_a_plain_reader_finds(tmp_path):
     assert runs.why == {
         ("blank", "RC_2023-01.zst"): "1 line (201) without text",
         ("broken", "RC_2023-01.zst"): "1 line (101) cut or damaged",
-        ("repeated", "2023-01"): "1 posts come more than once: t1_idiytj7",
+        ("repeated", "2023-01"): "1 post more than once: t1_idiytj7",
     }
     expected, reasons = {}, Counter()
     for item, posts in (("2015-01", old), ("2023-01", comments + submissions), ("sample", few)):
@@ -86,7 +86,7 @@ def test_the_samples_give_what_a_plain_reader_finds(tmp_path):
             else:
                 expected[f"{item}/t3_{post['id']}"] = html.unescape(f"{post['title']}\n\n{post['selftext']}")
     said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    assert runs.notes == [f"{len(expected)} posts were used and {reasons.total()} dropped: {said}"]
+    assert runs.notes == [f"{len(expected):,} posts used and {reasons.total():,} dropped: {said}"]
     assert documents.keys() == expected.keys()
     for native_id, text in expected.items():
         found = documents[native_id].text
@@ -140,7 +140,7 @@ def test_a_thread_is_put_together(folder, tmp_path):
     ]
     assert (one.created, one.url) == ("2023-11-14T22:13:20+00:00", "https://www.reddit.com/comments/s1")
     assert one.meta == {"subreddit": "Example", "comments": 4, "score": 10, "look": 1}
-    assert runs.notes == ["5 posts were used and 1 dropped: 1 deleted"]
+    assert runs.notes == ["5 posts used and 1 dropped: 1 deleted"]
 
 
 def test_comments_without_their_submission_are_used(folder, tmp_path):
@@ -148,7 +148,7 @@ def test_comments_without_their_submission_are_used(folder, tmp_path):
     runs = reddit_runs(tmp_path)
     (one,) = runs.run().values()
     assert [said.partition(": ")[2] for said in one.text.split("\n\n")] == ["Alone.", "Too."]
-    assert "1 threads have comments only" in runs.notes[0]
+    assert "1 thread of comments only" in runs.notes[0]
 
 
 def test_answers_in_a_circle_and_too_deep(folder, tmp_path):
@@ -164,7 +164,7 @@ def test_answers_in_a_circle_and_too_deep(folder, tmp_path):
     assert [said.rpartition(": ")[2] for said in one.text.split("\n\n")[2:]] == [
         *("Depth 1.", "Depth 2.", "Depth 3.", "z9", "x1", "x2")
     ]
-    assert runs.notes == ["7 posts were used and 2 dropped: 2 too_deep"]
+    assert runs.notes == ["7 posts used and 2 dropped: 2 too_deep"]
 
 
 def test_what_nobody_wrote_is_dropped(folder, tmp_path):
@@ -196,7 +196,7 @@ def test_what_nobody_wrote_is_dropped(folder, tmp_path):
     }
     assert documents["x/t3_k"].authors == ()
     assert runs.notes[0].startswith(
-        "4 posts were used and 11 dropped: 1 AutoModerator, 2 bot, 3 deleted, 1 empty, 3 low_score, 1 removed"
+        "4 posts used and 11 dropped: 1 AutoModerator, 2 bot, 3 deleted, 1 empty, 3 low_score, 1 removed"
     )
 
 

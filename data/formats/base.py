@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from data.facts import counted
 from data.formats.decoding import CannotDecodeError, Encoding
 from data.formats.decompression import CannotDecompressError
 from data.sources.base import Note, Problem, RawDocument
@@ -108,17 +109,17 @@ class Tally:
         fallback  the encoding that was set for files that are no UTF-8; None where it was detected
         """
         for name, files in sorted(self._guessed.items()):
-            how = f"read as {name} ({'fallback_encoding' if name == fallback else 'detected'})"
+            how = f"not in UTF-8, read as {name} ({'fallback_encoding' if name == fallback else 'detected'})"
             number = self._counts[name]
-            note(f"{number} files are no UTF-8 and were {how}: {_named(files, number)}")
-        for what, sentence in _SENTENCES.items():
+            note(f"{counted(number, 'file')} {how}: {_named(files, number)}")
+        for what, (thing, done) in _SENTENCES.items():
             if number := self._counts[what]:
-                note(f"{sentence.format(number)}: {_named(self._examples[what], number)}")
+                note(f"{counted(number, thing)} {done}: {_named(self._examples[what], number)}")
 
 
 _SENTENCES = {
-    "repaired": "{} documents held text decoded wrongly by whoever wrote it (mojibake), which was repaired",
-    "repeated_id": "{} rows repeat the id of an earlier row; their number stands after it",
+    "repaired": ("document", "with text decoded wrongly by whoever wrote it (mojibake), repaired"),
+    "repeated_id": ("row", "with the id of an earlier row, called by it and their own number"),
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from data.facts import Facts, Progress, no_progress
+from data.facts import Facts, Progress, counted, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.chats import export_files as discord_files
 from data.sources.chats.conversations import Conversation, ConversationBuilder, Message
@@ -100,11 +100,11 @@ class DiscordConfig(ConversationSettings, PathSettings, SourceConfig):
                     yield _document(item, channel, conversation)
                 if messages.damaged:
                     yield Problem(
-                        "damaged", item.native_id, f"{messages.damaged} records cannot be read", messages.damaged
+                        "damaged", item.native_id, f"{counted(messages.damaged, 'record')} unreadable", messages.damaged
                     )
         if dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
-            note(f"{kept} messages were used and {dropped.total()} dropped: {reasons}")
+            note(f"{counted(kept, 'message')} used and {dropped.total():,} dropped: {reasons}")
 
     def _item(self, exports: Exports, native_id: str) -> Item:
         month = exports.months[native_id]

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data.facts import Facts, Progress, no_progress
+from data.facts import Facts, Progress, counted, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.chats.channels import Memo, bring, items_of
 from data.sources.chats.conversations import Conversation, ConversationBuilder
@@ -213,7 +213,7 @@ class DiscordApiConfig(ConversationSettings, SourceConfig):
                 dropped += of_item
         if dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
-            note(f"{kept} messages were used and {dropped.total()} dropped: {reasons}")
+            note(f"{counted(kept, 'message')} used and {dropped.total():,} dropped: {reasons}")
         if not kept and dropped["empty"] >= _UNREAD:
             note("no message has any text: the bot probably lacks the Message Content intent (discord.com/developers)")
 

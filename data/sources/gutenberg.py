@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from data.facts import Facts, Progress, no_progress
+from data.facts import Facts, Progress, counted, no_progress
 from data.formats.base import Tally
 from data.formats.decoding import CannotDecodeError, split
 from data.formats.decompression import COMPRESSIONS, CannotDecompressError, decompress
@@ -183,8 +183,8 @@ class GutenbergConfig(SourceConfig):
                     endless.append(item.native_id)
                 yield from self._documents(item, book)
         tally.tell(note, None)
-        _tell(note, whole, "have no header of Project Gutenberg and were taken whole")
-        _tell(note, endless, "have no end marker; what stands after the book, if anything, is still there")
+        _tell(note, whole, "without a header of Project Gutenberg, taken whole")
+        _tell(note, endless, "without an end marker; what stands after the book, if anything, is still there")
 
     def _documents(self, item: PackedItem, book: Book) -> Iterator[RawDocument]:
         known = {"title": book.title, "book": book.number, "language": book.language}
@@ -225,4 +225,4 @@ def _plain(reader: PackReader, item: PackedItem) -> Iterable[bytes]:
 def _tell(note: Note, names: Sequence[str], what: str) -> None:
     if names:
         more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-        note(f"{len(names)} books {what}: {', '.join(names[:_MAX_NAMED])}{more}")
+        note(f"{counted(len(names), 'book')} {what}: {', '.join(names[:_MAX_NAMED])}{more}")

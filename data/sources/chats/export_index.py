@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
+from data.facts import counted
 from data.sources.base import Problem
 from data.sources.chats.conversations import StartMonths, month_of
 from data.sources.chats.export import Block, Damage, ForeignFileError, blocks, read_head
@@ -121,7 +122,7 @@ def index_file(file: BinaryIO, size: int, silence_minutes: float, spare: Spare |
 def _damages(damage: Damage) -> Iterator[tuple[str, str]]:
     if damage.count:
         places = ", ".join(map(str, damage.places)) + ("..." if damage.count > len(damage.places) else "")
-        yield "damaged", f"{damage.count} messages cannot be read, at byte {places}; the others are used"
+        yield "damaged", f"{counted(damage.count, 'message')} unreadable, at byte {places}; the others are used"
     if damage.cut:
         yield "cut", "the file ends before its list of messages does; what is there is used"
 

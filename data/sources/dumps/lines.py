@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 import zstandard
 
+from data.facts import counted
 from data.formats import decompression
 from data.formats.decompression import COMPRESSIONS, CannotDecompressError, decompress
 from data.sources.base import Problem
@@ -59,8 +60,7 @@ class Places:
 
     def __str__(self) -> str:
         more = "..." if self.count > len(self.first) else ""
-        lines = "line" if self.count == 1 else "lines"
-        return f"{self.count} {lines} ({', '.join(map(str, self.first))}{more})"
+        return f"{counted(self.count, 'line')} ({', '.join(map(str, self.first))}{more})"
 
 
 @dataclass

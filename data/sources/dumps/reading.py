@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from data.facts import counted
 from data.sources.base import Problem, RawDocument
 from data.sources.chats.pseudonyms import Names
 from data.sources.dumps.lines import Wrong, compression_of, lines_of
@@ -57,10 +58,10 @@ class Reading:
         if not self._dropped and not self._untitled:
             return ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._dropped.items()))
-        said = f"{self._posts} posts were used and {self._dropped.total()} dropped"
+        said = f"{counted(self._posts, 'post')} used and {self._dropped.total():,} dropped"
         said += f": {reasons}" if reasons else ""
         if self._untitled:
-            said += f"; {self._untitled} threads have comments only, because their submissions are not in the same item"
+            said += f"; {counted(self._untitled, 'thread')} of comments only, whose submission is not in the same item"
         return said
 
     def _read(self, item: PackedItem, chunks: Iterator[bytes], wrong: list[tuple[str, Wrong]]) -> Iterator[list[Post]]:

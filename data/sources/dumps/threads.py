@@ -18,6 +18,7 @@ from typing import BinaryIO
 import msgspec
 import xxhash
 
+from data.facts import counted
 from data.sources.base import SourceError
 from data.sources.chats.pseudonyms import Names
 from data.sources.dumps.posts import Post, without_users
@@ -142,7 +143,7 @@ class Repeats:
 
     def __str__(self) -> str:
         more = "..." if self.count > _NAMED else ""
-        return f"{self.count} posts come more than once: {', '.join(sorted(self._names)[:_NAMED])}{more}"
+        return f"{counted(self.count, 'post')} more than once: {', '.join(sorted(self._names)[:_NAMED])}{more}"
 
 
 def without_repeats(group: list[Post], repeats: Repeats) -> list[Post]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from data.facts import counted
 from data.formats.decompression import COMPRESSIONS
 from data.sources.base import Problem, SourceError
 from data.sources.hub.client import CONVERTED, Hub, HubFile, NotOnHubError
@@ -67,7 +68,7 @@ def select(hub: Hub, revision: str, wanted: Wanted) -> Selection:
     if len(chosen) < len(found):
         others = sorted(file.path for file in set(found) - set(chosen))
         why = "there is Parquet" if parquet else "of kinds that are not read"
-        problems.append(Problem("ignored", hub.dataset, f"{len(others)} files, {why}: {_named(others)}"))
+        problems.append(Problem("ignored", hub.dataset, f"{counted(len(others), 'file')}, {why}: {_named(others)}"))
     if not chosen:
         raise SourceError(_nothing_found(hub.dataset, commits, wanted, [file.path for file in found]))
     return Selection(tuple(sorted(chosen, key=lambda file: file.path)), tuple(problems), commits)
