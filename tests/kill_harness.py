@@ -195,6 +195,11 @@ def serve() -> None:
 
     prepare_prefect()
     quieten_prefect()
+    import awkward  # noqa: F401 - what stages import on their way, once for all runs
+    import gigatoken  # noqa: F401
+    import pandas  # noqa: F401
+
+    import tasks.pictures  # noqa: F401
     from flows.console import console_watcher
     from flows.pipeline import pipeline
     from flows.recipe import Recipe
