@@ -136,14 +136,13 @@ class Textmill:
         while (run := self.ask(f"flow_runs/{run_id}"))["state_type"] not in ENDED:
             assert time.monotonic() < deadline, run["state"]
             time.sleep(0.3)
-        tasks = before = None
-        while tasks is None or tasks != before:  # the server hears of task runs a little later
-            before = tasks
+        read = []
+        while len(read) < 5 or any(tasks != read[-1] for tasks in read[-5:]):  # it hears of task runs a little later
             time.sleep(0.4)
             found = self.ask("task_runs/filter", flow_runs={"id": {"any_": [run_id]}})
-            tasks = {task["name"]: task["state_name"] for task in found}
+            read.append({task["name"]: task["state_name"] for task in found})
         logs = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run_id]}})
-        return Seen(run["state_name"], tasks, [log["message"] for log in logs])
+        return Seen(run["state_name"], read[-1], [log["message"] for log in logs])
 
     def start_training(self, steps):
         """Start a run with so many steps; returns id and checkpoints after its first milestone."""
