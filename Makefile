@@ -1,5 +1,5 @@
 # make run    raw text to a trained GPT with samples and a report, in .venv, on the recipe python-docs
-# make test   everything tested, under 10 minutes on two cores; make test-long: what takes longer
+# make test   everything tested, under 10 minutes on two cores; make test-long: the same deeper, 20 minutes more
 # make check  ruff and mypy          make bench  the benchmarks          make ui  Prefect's server, worker, deployments
 # make venv   only the environment   make clean  remove the environment (artifacts stay)
 

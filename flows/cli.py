@@ -100,7 +100,7 @@ def _recipe(name: str, path: str | None, overrides: list[tuple[str, Any]]) -> Re
         except RuntimeError as error:  # ~somebody who does not exist
             raise RecipeError(f"--path {path!r} cannot be found: {error}") from error
         overrides = [(f"sources.{folders[0]}.path", absolute), *overrides]
-    return with_overrides(recipe, dict(overrides))
+    return with_overrides(recipe, dict(overrides), "--set" if path is None else "--path and --set")
 
 
 def _setting(text: str) -> tuple[str, Any]:

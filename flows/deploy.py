@@ -16,6 +16,8 @@ def main() -> None:
     """Exit code 0, or that of the command that failed."""
     for module in (prefect.cli.deploy._core, prefect.deployments.runner):
         module.parameter_schema = attrgetter("parameters")  # type: ignore[attr-defined]
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m flows.deploy POOL")
     pool = sys.argv[1]
     _run("work-pool", "create", pool, "--type", "process", "--overwrite")
     _run("--no-prompt", "deploy", "--all")

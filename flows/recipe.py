@@ -86,10 +86,10 @@ class RecipeError(TextmillError):
     """A recipe, override or stage name that cannot be used; the command line ends with code 2."""
 
 
-def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+def with_overrides(recipe: Recipe, overrides: Mapping[str, Any], where: str = "the overrides") -> Recipe:
     """The recipe with dotted settings replaced, e.g. {"training.steps": 200}.
 
-    Raises RecipeError naming the setting, its value and what would be right.
+    Raises RecipeError naming the setting, its value and what would be right; `where` says where they were given.
     """
     if not overrides:
         return recipe
@@ -104,7 +104,7 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
         if not isinstance(at, dict):
             raise RecipeError(f"{path} cannot be set: {'.'.join(parents)} is {at!r}, not a group of settings.")
         at[last] = value
-    return read_recipe(values, "the overrides (--set)")
+    return read_recipe(values, where)
 
 
 def read_recipe(values: Any, where: str) -> Recipe:

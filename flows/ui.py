@@ -77,7 +77,10 @@ def _deploy(environment: Mapping[str, str]) -> None:
     )
     if done.returncode:
         print(done.stdout, file=sys.stderr)
-        raise TextmillError("The deployments of prefect.yaml could not be written; what Prefect says is above.")
+        raise TextmillError(
+            f"The deployments of prefect.yaml could not be written: `{' '.join(command[1:])}` ended with exit code "
+            f"{done.returncode}{'; what Prefect said is above' if done.stdout.strip() else ''}."
+        )
 
 
 def _require_free(host: str, port: int) -> None:

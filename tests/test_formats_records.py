@@ -56,7 +56,7 @@ def test_a_repeated_id_is_told_apart_and_counted():
     assert texts(got) == {"a.jsonl#x": "1", "a.jsonl#x;2": "2"}
     notes = []
     tally.tell(notes.append, None)
-    assert notes == ["1 row with the id of an earlier row, called by it and their own number: a.jsonl#x;2"]
+    assert notes == ["1 row with the id of an earlier row, told apart by the row number after it: a.jsonl#x;2"]
 
 
 @given(st.lists(st.sampled_from(["1", "2", "3", "x", "x;2", "x;3", "", 2, None, True, 1.5]), max_size=8))

@@ -17,6 +17,7 @@ from flows.recipe import Recipe
 from tasks.run import Run
 from tasks.runtime import Runtime, open_store
 from tasks.sources import fetch, look
+from tests.prefect_servers import send_what_waits
 from tests.stand_in_mediawiki import Article, Wiki
 from tests.stand_in_web import Page, stand_in_web
 
@@ -32,6 +33,7 @@ def prefect_server(starting_server):
     starting_server.wait()
     with temporary_settings({PREFECT_API_URL: starting_server.api, PREFECT_HOME: starting_server.home}):
         yield
+        send_what_waits()
 
 
 def text(number):

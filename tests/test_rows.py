@@ -152,6 +152,19 @@ def test_no_change_of_bytes_raises_anything(data):
         assert isinstance(one, Rows | Unreadable)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"[]", b"{", b"\xff", b"[" * 100_000, b'{"file_bytes":5,"footer":1,"groups":[1],"spans":[]}'),
+        *(b'{"file_bytes":[],"footer":1}', b'{"file_bytes":Infinity,"footer":1,"groups":[1,2],"spans":[]}'),
+        b'{"file_bytes":5,"footer":1,"groups":[1,2],"spans":[[1]]}',
+    ],
+)
+def test_a_piece_whose_header_is_damaged_is_named(header):
+    (problem,) = read(b"TMPIECE1" + len(header).to_bytes(8, "little") + header)
+    assert problem.what == "damaged" and problem.why.startswith("the piece's header is damaged: ")
+
+
 def test_what_grows_without_measure_is_given_up(monkeypatch):
     monkeypatch.setattr(parquet_groups, "BOMB_BYTES", 10_000)
     monkeypatch.setattr(parquet_groups, "BATCH_BYTES", 5_000)

@@ -105,7 +105,7 @@ def test_rows_that_repeat_an_id_are_told_apart_and_stay_so(hub, dataset, tmp_pat
     assert by_id(runs.run()) == first
     (note,) = runs.notes
     assert note.startswith(
-        "3 rows with the id of an earlier row, called by it and their own number: x;a-train.parquet#1,"
+        "3 rows with the id of an earlier row, told apart by the row number after it: x;a-train.parquet#1,"
     )
     dataset.push({"c-train.parquet": parquet({"text": ["six"], "id": ["x"]})})
     assert by_id(runs.run()) == first | {"x;c-train.parquet#0": "six"}

@@ -73,7 +73,7 @@ def test_the_samples_give_what_a_plain_reader_finds(tmp_path):
     assert runs.why == {
         ("blank", "RC_2023-01.zst"): "1 line (201) without text",
         ("broken", "RC_2023-01.zst"): "1 line (101) cut or damaged",
-        ("repeated", "2023-01"): "1 post more than once: t1_idiytj7",
+        ("repeated", "2023-01"): "1 post appearing more than once: t1_idiytj7",
     }
     expected, reasons = {}, Counter()
     for item, posts in (("2015-01", old), ("2023-01", comments + submissions), ("sample", few)):

@@ -174,7 +174,7 @@ def test_however_many_repeats_a_few_are_named(folder, tmp_path):
     (folder / "a.jsonl").write_bytes(lines(*posts[::-1], *posts))
     runs = reddit_runs(tmp_path)
     runs.run()
-    said = "1,500 posts more than once: t1_c0, t1_c1, t1_c10, t1_c100, t1_c1000..."
+    said = "1,500 posts appearing more than once: t1_c0, t1_c1, t1_c10, t1_c100, t1_c1000..."
     assert runs.why == {("repeated", "a"): said}
 
 

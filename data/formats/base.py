@@ -119,7 +119,7 @@ class Tally:
 
 _SENTENCES = {
     "repaired": ("document", "with text decoded wrongly by whoever wrote it (mojibake), repaired"),
-    "repeated_id": ("row", "with the id of an earlier row, called by it and their own number"),
+    "repeated_id": ("row", "with the id of an earlier row, told apart by the row number after it"),
 }
 
 

@@ -103,7 +103,7 @@ class DiscordConfig(ConversationSettings, PathSettings, SourceConfig):
                         "damaged", item.native_id, f"{counted(messages.damaged, 'record')} unreadable", messages.damaged
                     )
         if dropped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
             note(f"{counted(kept, 'message')} used and {dropped.total():,} dropped: {reasons}")
 
     def _item(self, exports: Exports, native_id: str) -> Item:

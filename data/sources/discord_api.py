@@ -209,10 +209,10 @@ class DiscordApiConfig(ConversationSettings, SourceConfig):
                     kept += conversation.messages
                     yield _document(item, conversation)
                 if damaged := of_item.pop("damaged", 0):
-                    yield Problem("damaged", item.native_id, f"{damaged} messages cannot be read", damaged)
+                    yield Problem("damaged", item.native_id, f"{counted(damaged, 'message')} unreadable", damaged)
                 dropped += of_item
         if dropped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
             note(f"{counted(kept, 'message')} used and {dropped.total():,} dropped: {reasons}")
         if not kept and dropped["empty"] >= _UNREAD:
             note("no message has any text: the bot probably lacks the Message Content intent (discord.com/developers)")

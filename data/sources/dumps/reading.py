@@ -57,7 +57,7 @@ class Reading:
         """One sentence on what became of the posts; "" if all of them are used in whole threads."""
         if not self._dropped and not self._untitled:
             return ""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._dropped.items()))
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self._dropped.items()))
         said = f"{counted(self._posts, 'post')} used and {self._dropped.total():,} dropped"
         said += f": {reasons}" if reasons else ""
         if self._untitled:

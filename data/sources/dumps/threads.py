@@ -143,7 +143,9 @@ class Repeats:
 
     def __str__(self) -> str:
         more = "..." if self.count > _NAMED else ""
-        return f"{counted(self.count, 'post')} more than once: {', '.join(sorted(self._names)[:_NAMED])}{more}"
+        return (
+            f"{counted(self.count, 'post')} appearing more than once: {', '.join(sorted(self._names)[:_NAMED])}{more}"
+        )
 
 
 def without_repeats(group: list[Post], repeats: Repeats) -> list[Post]:

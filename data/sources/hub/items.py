@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any, Literal
 from urllib.parse import quote
 
+from data.facts import counted
 from data.sources.base import Item, Problem, SourceError
 from data.sources.hub.client import Hub, HubFile, NoPartsError
 from data.sources.hub.files import kind_of
@@ -171,7 +172,7 @@ def list_items(files: Sequence[HubFile], footers: Footers, plan: Plan) -> Listed
         for number, file in enumerate(batch):
             if _is_enough(listed, plan):
                 beyond = len(batch) - number + sum(1 for _ in left)
-                why = f"{beyond} files lie beyond max_bytes or max_documents, from {file.path} on"
+                why = f"{counted(beyond, 'file')} beyond max_bytes or max_documents, from {file.path} on"
                 listed.problems.append(Problem("left_out", plan.dataset, why))
                 return listed
             _add(file, said.get(file.path), listed, plan)

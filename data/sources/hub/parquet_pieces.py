@@ -188,10 +188,14 @@ class PieceFile(io.RawIOBase):
             begin = offset + len(_HEADER_MAGIC) + 8 + length
             if begin > offset + size:
                 raise DamagedParquetError("the piece ends in its header")
-            header = json.loads(content.read(length))
-            self._bytes, footer = int(header["file_bytes"]), int(header["footer"])
-            self.groups = (int(header["groups"][0]), int(header["groups"][1]))
-            spans = [*((int(start), int(size)) for start, size in header["spans"]), (self._bytes - footer, footer)]
+            try:
+                header = json.loads(content.read(length))
+                self._bytes, footer = int(header["file_bytes"]), int(header["footer"])
+                first, end = header["groups"]
+                self.groups = (int(first), int(end))
+                spans = [*((int(start), int(size)) for start, size in header["spans"]), (self._bytes - footer, footer)]
+            except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+                raise DamagedParquetError(f"the piece's header is damaged: {error!r}") from error
         self._starts = [start for start, _ in spans]
         self._ends = [start + size for start, size in spans]
         self._places = list(accumulate((size for _, size in spans[:-1]), initial=begin))
