@@ -2,7 +2,8 @@
 
 `normalise` edits and `judge` decides; both know one text and nothing of files. Normalising keeps what carries
 meaning: indentation and tabs (code, verse, tables), runs of spaces inside a line, single blank lines. It is
-idempotent: normalising a normalised text changes nothing.
+idempotent: normalising a normalised text changes nothing. The published rules of quality judge many texts at once and
+have a package of their own, data/quality; here they are only switched on.
 """
 
 import re
@@ -10,6 +11,8 @@ import unicodedata
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from data.quality.rules import QualityConfig
 
 EMPTY = "empty"
 TOO_SHORT = "too_short"
@@ -38,6 +41,9 @@ class CleanConfig(BaseModel):
     )
     min_characters: int = Field(
         20, ge=1, le=1_000_000_000, description="Shortest document kept, in characters, counted after normalising."
+    )
+    quality: QualityConfig = Field(
+        default_factory=QualityConfig, description="Published rules by which whole documents are dropped; none are on."
     )
 
 

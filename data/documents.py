@@ -1,7 +1,8 @@
 """The documents stage: the raw documents of one slot in, cleaned documents in Parquet out.
 
 What cleaning means is data/cleaning.py's matter, what a raw document is each source's. This module walks the
-documents, counts every drop under the name of its reason with examples, and signs what it keeps.
+documents, counts every drop under the name of its reason with examples, and signs what it keeps. The rules of quality
+(data/quality) judge batch by batch what the other reasons left.
 """
 
 import json
@@ -16,6 +17,7 @@ import xxhash
 from data.cleaning import CleanConfig, judge, normalise
 from data.facts import Facts, Progress, no_progress
 from data.licences import is_redistributable
+from data.quality.rules import QualityConfig, first_broken_rules
 from data.shards import DOCUMENTS, ShardWriter, table_of
 from data.sources.base import Problem, RawDocument
 
@@ -57,7 +59,22 @@ def clean_slot(
     documents_in = characters_in = characters_dropped = characters_out = bytes_out = 0
     problems: list[str] = []
     unread = 0
-    batch = _Batch()
+    batch = _Batch(source_name)
+
+    def keep() -> None:
+        """Judge the batch by the rules of quality and write what they leave of it."""
+        nonlocal characters_dropped, characters_out, bytes_out
+        for document, text, reason in batch.sift(config.quality):
+            drops.add(reason, document.native_id, document.position, len(text), text)
+            characters_dropped += len(document.text)
+        for text in batch.texts:
+            content = text.encode()
+            characters_out += len(text)
+            bytes_out += len(content)
+            signatures.extend(sign(content))
+        licences.update(batch.licences)
+        writer.write(batch.drain())
+
     with ShardWriter(out / DOCUMENTS_FILE, DOCUMENTS) as writer:
         for document in documents:
             if isinstance(document, Problem):
@@ -79,16 +96,11 @@ def clean_slot(
                 drops.add(reason, document.native_id, document.position, len(text), text)
                 characters_dropped += len(document.text)
                 continue
-            content = text.encode()
-            characters_out += len(text)
-            bytes_out += len(content)
-            signatures += sign(content)
-            licences.add(its_licence)
-            batch.add(document, text, source_name, its_licence)
+            batch.add(document, text, its_licence)
             if batch.is_full():
-                writer.write(batch.drain())
+                keep()
                 progress(documents_in, 0, "documents")
-        writer.write(batch.drain())
+        keep()
     progress(documents_in, 0, "documents")
     rows = np.frombuffer(bytes(signatures), ">u8").astype(np.uint64).reshape(-1, 2)
     np.save(out / SIGNATURES_FILE, rows, allow_pickle=False)
@@ -142,40 +154,51 @@ class DropLog:
 class _Batch:
     """Documents gathered as Python values until they are worth turning into columns."""
 
-    def __init__(self) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        self._columns: dict[str, list[Any]] = {name: [] for name in DOCUMENTS.names}
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._rows: list[tuple[RawDocument, str, str]] = []
         self._characters = 0
 
-    def add(self, document: RawDocument, text: str, source: str, licence: str) -> None:
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text, _ in self._rows]
+
+    @property
+    def licences(self) -> set[str]:
+        return {licence for _, _, licence in self._rows}
+
+    def add(self, document: RawDocument, text: str, licence: str) -> None:
         if "look" not in document.meta:
             raise ValueError(
-                f"The source {source} gives {document.native_id!r} no look in its meta; the split needs it."
+                f"The source {self._source} gives {document.native_id!r} no look in its meta; the split needs it."
             )
-        row = {
-            "native_id": _encodable(document.native_id),
-            "authors": [_encodable(author) for author in document.authors],
-            "text": text,
-            "source": source,
-            "url": _encodable(document.url),
-            "created": _encodable(document.created),
-            "licence": licence,
-            "meta": _meta_text(dict(document.meta)),
-        }
-        for name, values in self._columns.items():
-            values.append(row[name])
+        self._rows.append((document, text, licence))
         self._characters += len(text)
 
     def is_full(self) -> bool:
-        return self._characters >= _BATCH_CHARACTERS or len(self._columns["text"]) >= _BATCH_ROWS
+        return self._characters >= _BATCH_CHARACTERS or len(self._rows) >= _BATCH_ROWS
+
+    def sift(self, rules: QualityConfig) -> list[tuple[RawDocument, str, str]]:
+        """Take out the documents that break a rule, and return them with their texts and the rules' names."""
+        reasons = first_broken_rules(self.texts, rules)
+        broken = [(row[0], row[1], reason) for row, reason in zip(self._rows, reasons, strict=True) if reason]
+        self._rows = [row for row, reason in zip(self._rows, reasons, strict=True) if not reason]
+        return broken
 
     def drain(self) -> pa.Table:
         """Hand over the documents as columns and start afresh."""
-        table = table_of(DOCUMENTS, self._columns)
-        self._clear()
-        return table
+        columns: dict[str, list[Any]] = {
+            "native_id": [_encodable(document.native_id) for document, _, _ in self._rows],
+            "authors": [[_encodable(author) for author in document.authors] for document, _, _ in self._rows],
+            "text": self.texts,
+            "source": [self._source] * len(self._rows),
+            "url": [_encodable(document.url) for document, _, _ in self._rows],
+            "created": [_encodable(document.created) for document, _, _ in self._rows],
+            "licence": [licence for _, _, licence in self._rows],
+            "meta": [_meta_text(dict(document.meta)) for document, _, _ in self._rows],
+        }
+        self._rows, self._characters = [], 0
+        return table_of(DOCUMENTS, columns)
 
 
 def _encodable(value: str | None) -> str | None:

@@ -20,6 +20,7 @@ from data.duplicates import DROPS_FILE, exact_duplicates
 from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef
+from data.quality.rules import QualityConfig
 from data.sources.base import SourceConfig, of_source
 from data.store import Build
 from tasks.registry import identity
@@ -27,6 +28,7 @@ from tasks.run import Run
 from tasks.units import StageWork, Unit, UnitProgress, run_units, stage_work
 
 INDEX_FILE = "index.json"
+RULE_GROUPS = tuple(f"{group}_" for group in QualityConfig.model_fields)  # begin the names of its drops
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ def _refuse_empty(run: Run, name: str, source: SourceConfig, documents: Sequence
                 reasons[field.removeprefix("dropped_")] += int(count)
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "it holds none"
     examples = [note.rstrip(".") for manifest in manifests for note in manifest.notes][:3]
-    remedy = "Add text there"
-    remedy += ", or loosen cleaning (cleaning.min_characters)." if "too_short" in reasons else "."
+    settings = ["cleaning.min_characters"] if "too_short" in reasons else []
+    settings += ["cleaning.quality"] if any(reason.startswith(RULE_GROUPS) for reason in reasons) else []
+    loosen = f", or loosen cleaning ({', '.join(settings)})" if settings else ""
+    remedy = f"Add text there{loosen}."
     raise TextmillError(
         f"The source {name!r} ({source.kind}, {source.location()}) has no usable document left: {dropped}. "
         f"{' '.join(f'{example}.' for example in examples)} {remedy}"

@@ -1,0 +1,372 @@
+"""The rules of quality against plain versions of themselves, one document and one word at a time, and by hand."""
+
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from data.cleaning import CleanConfig
+from data.documents import clean_slot
+from data.quality import rules as rules_module
+from data.quality.columns import STOP, character_flags, columns_of
+from data.quality.fineweb import FineWebRules
+from data.quality.gopher import GopherRules
+from data.quality.grams import repeats
+from data.quality.repetition import RepetitionRules
+from data.quality.rules import QualityConfig, first_broken_rules
+from data.quality.words import find_words, key_of, words_of
+from data.sources.base import RawDocument
+
+PUNCTUATION = "\"#$%&'()*+,-/:;<=>@[\\]^_`{|}~«´»–—’“”„…∶━►、〈〉《》「」【】％（），１：；～"
+STOPS = {chr(code) for code in np.flatnonzero(character_flags() & STOP)}
+SYMBOLS = {*PUNCTUATION, *STOPS, *map(chr, [*range(9), *range(11, 32), *range(127, 160)])}
+
+
+def plain_words(text):
+    """Our words, by a regular expression."""
+    found = (m[0] for m in re.finditer(r"((?:[^\W_]|\u0301)+(?:['’-](?:[^\W_]|\u0301)+)*)|\s|(?s:(.)\2*)", text))
+    return [word for word in found if not word.isspace()]
+
+
+def spaced_words(text):
+    return text.split()
+
+
+def again(parts):
+    seen, found = set(), []
+    for part in parts:
+        (found.append if part in seen else seen.add)(part)
+    return len(found), sum(map(len, found))
+
+
+def plain_repetition(text, words, rules):
+    if not text:
+        return None
+    for name, parts in (("paragraph", re.split(r"\n{2,}", text.strip())), ("line", re.split(r"\n+", text))):
+        count, characters = again(parts)
+        if count / len(parts) > getattr(rules, f"max_duplicate_{name}s"):
+            return f"max_duplicate_{name}s"
+        if characters / len(text) > getattr(rules, f"max_duplicate_{name}_characters"):
+            return f"max_duplicate_{name}_characters"
+    for n in (2, 3, 4):
+        grams = Counter(" ".join(words[at : at + n]) for at in range(len(words) - n + 1))
+        if grams:
+            [(gram, count)] = grams.most_common(1)
+            if len(gram) * count / len(text) > getattr(rules, f"max_top_{n}_grams"):
+                return f"max_top_{n}_grams"
+    for n in range(5, 11):
+        seen, characters, at = set(), 0, 0
+        while at <= len(words) - n:
+            gram = "".join(words[at : at + n])
+            if gram in seen:
+                characters += len(gram)
+                at += n
+            else:
+                seen.add(gram)
+                at += 1
+        if characters / len(text) > getattr(rules, f"max_duplicate_{n}_grams"):
+            return f"max_duplicate_{n}_grams"
+    return None
+
+
+def plain_gopher(text, words, rules):
+    def part(some, of):
+        return some / of if of else 0
+
+    sound = [word for word in words if set(word) - SYMBOLS]
+    if len(sound) < rules.min_words:
+        return "min_words"
+    if len(sound) > rules.max_words:
+        return "max_words"
+    mean = part(sum(map(len, sound)), len(sound))
+    if mean < rules.min_mean_word_length:
+        return "min_mean_word_length"
+    if mean > rules.max_mean_word_length:
+        return "max_mean_word_length"
+    if part(text.count("#"), len(words)) > rules.max_hashes_per_word:
+        return "max_hashes_per_word"
+    if part(text.count("...") + text.count("…"), len(words)) > rules.max_ellipses_per_word:
+        return "max_ellipses_per_word"
+    lines = text.splitlines()
+    if part(sum(line.lstrip().startswith(("•", "-")) for line in lines), len(lines)) > rules.max_bullet_lines:
+        return "max_bullet_lines"
+    if part(sum(line.rstrip().endswith(("...", "…")) for line in lines), len(lines)) > rules.max_ellipsis_lines:
+        return "max_ellipsis_lines"
+    if part(sum(any(map(str.isalpha, word)) for word in words), len(words)) < rules.min_words_with_letter:
+        return "min_words_with_letter"
+    if len(set(words) & set(rules.stop_words)) < rules.min_stop_words:
+        return "min_stop_words"
+    return None
+
+
+def plain_fineweb(text, words, rules):
+    lines = [line for line in text.split("\n") if line.strip()]
+    count = len(lines) or 1
+    if sum(line.endswith(tuple(STOPS)) for line in lines) / count < rules.min_punctuated_lines:
+        return "min_punctuated_lines"
+    if sum(len(line) <= rules.short_line for line in lines) / count > rules.max_short_lines:
+        return "max_short_lines"
+    if again(lines)[1] / (len(text.replace("\n", "")) or 1) > rules.max_duplicate_line_characters:
+        return "max_duplicate_line_characters"
+    if words and text.count("\n") / len(words) > rules.max_line_feeds_per_word:
+        return "max_line_feeds_per_word"
+    return None
+
+
+PLAIN = {
+    "repetition": (RepetitionRules, plain_repetition),
+    "gopher": (GopherRules, plain_gopher),
+    "fineweb": (FineWebRules, plain_fineweb),
+}
+
+
+def first(text, **groups):
+    [reason] = first_broken_rules([text], QualityConfig(**groups))
+    return reason
+
+
+def only(group, rule, **thresholds):
+    """The group with one rule on."""
+    off = {name: None for name in group.model_fields if name.startswith(("max_", "min_")) and name != rule}
+    return group(**off, **thresholds)
+
+
+pieces = st.sampled_from(
+    ["the", "of", "to", "be", "a", "b", "aa", "ab", "é", "e\u0301", "字", "🙂", "don't", "it’s", "well-known", "-", "--",
+     ".", "...", "....", "…", "#", "12", "•", "。", "_", "\x07", "\x00", "'", "the same five words here",
+     "\n", "\n\n", "\n\n\n", " ", "  ", "\t", "\r", "\r\n", "\x0b", "\x85", "\u2028", "\u3000"]
+)  # fmt: skip
+messy = st.lists(pieces | st.just(" "), max_size=30).map("".join) | st.text(max_size=12)
+repetitive = st.tuples(st.lists(st.sampled_from(["a", "b", "ab", "ba", "aa", "aab", "\n"]), max_size=60)).map(
+    lambda parts: " ".join(parts[0])
+)
+texts = st.lists(messy | repetitive, max_size=6)
+shares = st.sampled_from([0.0, 0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0])
+
+
+@st.composite
+def groups(draw, group):
+    values = {}
+    for name, field in group.model_fields.items():
+        if name == "stop_words":
+            continue
+        whole = isinstance(field.default, int) and name not in ("min_mean_word_length", "max_mean_word_length")
+        values[name] = draw(st.integers(0, 8) if whole else st.floats(0, 4) if "mean" in name else shares)
+    return group(**values)
+
+
+@pytest.mark.parametrize("segment", [plain_words, spaced_words])
+@pytest.mark.parametrize("group", PLAIN)
+@settings(deadline=None, max_examples=150)
+@given(data=st.data(), batch=texts)
+@example(data=None, batch=["", " ", "\n", "\n\n", "a", "-", "a\r", "\r\n", "🙂", "字字字。\n字字字。"])
+def test_groups_agree_with_their_plain_versions(group, segment, data, batch):
+    config, plain = PLAIN[group]
+    rules = data.draw(groups(config)) if data else config()
+
+    def spans(columns):
+        starts, ends = [], []
+        for begin, text in zip(columns.starts.tolist(), batch, strict=True):
+            at = 0
+            for word in segment(text):
+                at = text.index(word, at)
+                starts.append(begin + at)
+                at += len(word)
+                ends.append(begin + at)
+        return columns.spans(np.array(starts, np.int64), np.array(ends, np.int64))
+
+    wanted = [plain(text, segment(text), rules) for text in batch]
+    found = first_broken_rules(batch, QualityConfig(**{group: rules}), spans)
+    assert found == [name and f"{group}_{name}" for name in wanted]
+
+
+@settings(deadline=None, max_examples=300)
+@given(texts)
+@example(["-a", "a-", "a--b", "a-b-c", "'a' 'b", "don't", "a'\n", "- -", "字-字", "x..y", '."'])
+def test_words_are_those_of_a_regular_expression(batch):
+    columns = columns_of(batch)
+    spans = find_words(columns)
+    words = words_of(columns, spans)
+    found = ["".join(map(chr, columns.codes[a:b])) for a, b in zip(spans.starts, spans.ends, strict=True)]
+    assert found == [word for text in batch for word in plain_words(text)]
+    assert spans.counts.tolist() == [len(plain_words(text)) for text in batch]
+    assert words.keys().tolist() == [key_of(word) for word in found]
+
+
+@given(st.lists(st.integers(0, 3) | st.integers(0, 3).map(lambda n: n << 60) | st.integers(0, 2**64 - 1), max_size=30))
+@example([1, 2, 1, 2, 3])
+@example([1 << 60, 1 << 60, 2, 3])
+def test_repeats_are_found_also_among_keys_that_are_nearly_equal(keys):
+    order, starts = repeats(np.array(keys, np.uint64))
+    found = [group.tolist() for group in np.split(order, starts[1:])] if len(order) else []
+    by_key = {}
+    for at, key in enumerate(keys):
+        by_key.setdefault(key, []).append(at)
+    assert sorted(group for group in found if len(group) > 1) == sorted(
+        group for group in by_key.values() if len(group) > 1
+    )
+    assert all(keys[group[0]] == keys[other] for group in found for other in group)
+
+
+FILL = "word with letters and the rest of what "  # eight words, three of them stop words
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept", "broken"),
+    [
+        ("min_words", "word " * 50, "word " * 49 + "... 。 --"),
+        ("max_words", "word " * 100_000, "word " * 100_001),
+        ("min_mean_word_length", "one two ... --------", "one tw ........"),
+        ("max_mean_word_length", "a" * 10 + " " + "é" * 10 + " ——————————————", "a" * 10 + " " + "é" * 11),
+        ("max_hashes_per_word", "word " * 9 + "#", "word " * 8 + "#"),
+        ("max_ellipses_per_word", "word " * 9 + "... w w w w w w w w w …", "word " * 8 + "..."),
+        ("max_ellipses_per_word", "word " * 9 + ".....", "word " * 18 + "......"),
+        ("max_bullet_lines", " - a\n" * 5 + "\t• b\n" * 4 + "c", " - a\n" * 10 + "• b\n" * 9 + "c\nd"[:1]),
+        ("max_ellipsis_lines", "a... \n" * 2 + "b…\n" + "c\n" * 7, "a...\n" * 4 + "c\n" * 9),
+        ("max_ellipsis_lines", "a..\n" * 10, "...\n" * 4 + "..\n" * 6),
+        ("min_words_with_letter", "é 字 a1 x 1", "é 字 a1 1"),
+        ("min_stop_words", "the end of it", "the end the The OF it"),
+    ],
+)
+def test_gopher_at_its_thresholds(rule, kept, broken):
+    rules = only(GopherRules, rule)
+    assert getattr(rules, rule) is not None
+    assert first(kept, gopher=rules) is None
+    assert first(broken, gopher=rules) == f"gopher_{rule}"
+    assert first(broken, gopher=only(GopherRules, "")) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept", "broken"),
+    [
+        ("max_duplicate_paragraphs", "a\n\n" * 4 + "b\n\nc\n\nd\n\ne\n\nf\n\ng", "a\n\n\n" * 4 + "b\n\nc\n\nd\n\ne\n\nf"),
+        # 20 of 100 characters, and of 99
+        ("max_duplicate_paragraph_characters", "x" * 20 + "\n\n" + "x" * 20 + "\n\n" + "y" * 56,
+         "x" * 20 + "\n\n" + "x" * 20 + "\n\n" + "y" * 55),
+        ("max_duplicate_lines", "a\n" * 4 + "b\nc\nd\ne\nf\ng", "a\n\n" * 4 + "b\nc\nd\ne\nf"),
+        ("max_duplicate_line_characters", "字" * 20 + "\n" + "字" * 20 + "\n" + "y" * 58,
+         "字" * 20 + "\n" + "字" * 20 + "\n" + "y" * 57),
+        # `a b` twice is 6 of 30 characters, and of 29
+        ("max_top_2_grams", "a b " * 2 + "c" * 22, "a b " * 2 + "c" * 21),
+        # `a b c` twice is 10 characters; 0.18 of 56 is 10.08, of 55 it is 9.9
+        ("max_top_3_grams", "a b c d a b c " + "e" * 42, "a b c d a b c " + "e" * 41),
+        # `a b c d` twice is 14 characters; 0.16 of 88 is 14.08, of 87 it is 13.92
+        ("max_top_4_grams", "a b c d e a b c d " + "f" * 70, "a b c d e a b c d " + "f" * 69),
+        # with nothing repeated the first two words count: 8 of 40, and of 39
+        ("max_top_2_grams", "one four " + "y" * 31, "one four " + "y" * 30),
+    ],
+)  # fmt: skip
+def test_repetition_at_its_thresholds(rule, kept, broken):
+    rules = only(RepetitionRules, rule)
+    assert first(kept, repetition=rules) is None
+    assert first(broken, repetition=rules) == f"repetition_{rule}"
+    assert first(broken, repetition=only(RepetitionRules, "")) is None
+
+
+@pytest.mark.parametrize(
+    ("n", "length"), [(5, 34), (6, 43), (7, 54), (8, 67), (9, 82), (10, 100)]
+)  # n / length is at most, and n / (length - 1) above the threshold
+def test_duplicate_runs_at_their_thresholds(n, length):
+    run = [chr(ord("a") + at) for at in range(n)]
+    rules = only(RepetitionRules, f"max_duplicate_{n}_grams")
+    text = " ".join([*run, "0", *run]) + " "
+    assert first(text.ljust(length, "1"), repetition=rules) is None
+    if len(text) < length:
+        assert first(text.ljust(length - 1, "1"), repetition=rules) == f"repetition_max_duplicate_{n}_grams"
+
+
+def test_a_run_that_came_before_is_stepped_over_and_not_remembered():
+    # twelve times one word: the run at 0 is remembered, those at 1 and 6 count, and none is left after 11
+    text = "ab " * 12
+    for limit, reason in ((20 / 36, None), (19.9 / 36, "repetition_max_duplicate_5_grams")):
+        rules = only(RepetitionRules, "max_duplicate_5_grams", max_duplicate_5_grams=limit)
+        assert first(text, repetition=rules) == reason
+
+
+def test_runs_are_compared_by_spelling_wherever_words_end():
+    rules = only(RepetitionRules, "max_duplicate_5_grams")
+    assert first("ab c d e fg 0 a bc d ef g", repetition=rules) == "repetition_max_duplicate_5_grams"
+    rules = only(RepetitionRules, "max_top_2_grams", max_top_2_grams=0.5)
+    assert first("ab c a bc", repetition=rules) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept", "broken"),
+    [
+        ("min_punctuated_lines", "a.\nb!\n字。\n" + "c\n \n" * 22, "a.\nb?\n" + "c. \n" * 15),
+        ("max_short_lines", ("é" * 30 + "\n") * 67 + ("x" * 31 + "\n") * 33, ("é" * 30 + "\n") * 68 + ("x" * 31 + "\n") * 32),
+        ("max_duplicate_line_characters", "x\nx\n" + "y" * 98, "x\nx\n" + "y" * 97),
+        ("max_line_feeds_per_word", "a b c d\ne f g\nh i j\n", "a b c\nd e f\ng h i\n"),
+    ],
+)  # fmt: skip
+def test_fineweb_at_its_thresholds(rule, kept, broken):
+    rules = only(FineWebRules, rule)
+    assert first(kept, fineweb=rules) is None
+    assert first(broken, fineweb=rules) == f"fineweb_{rule}"
+    assert first(broken, fineweb=only(FineWebRules, "")) is None
+
+
+def test_groups_are_off_unless_asked_for_and_go_in_order():
+    assert first("x") is None
+    everything = QualityConfig(repetition=RepetitionRules(), gopher=GopherRules(), fineweb=FineWebRules())
+    batch = ["x\nx", "word " * 49 + "…", FILL * 10, "", "One sentence of this, and that.\n" + "z"]
+    assert first_broken_rules(batch, everything)[0] == "repetition_max_duplicate_lines"
+    assert first_broken_rules(["字 字字", "🙂 a"], QualityConfig(gopher=GopherRules())) == ["gopher_min_words"] * 2
+    assert first_broken_rules([], everything) == []
+    assert first_broken_rules([""], everything) == ["gopher_min_words"]
+
+
+def test_neighbours_in_a_batch_do_not_matter(monkeypatch):
+    batch = ["a b c d e " * 3, "a b c d e", "\n\n", FILL * 7, "a\n", "\nb", "", FILL * 9, "…", "-", "\r", "x" * 40]
+    everything = QualityConfig(repetition=RepetitionRules(), gopher=GopherRules(), fineweb=FineWebRules())
+    alone = [first(text, **dict(everything)) for text in batch]
+    for size in (1, 10, 100, 10_000):
+        monkeypatch.setattr(rules_module, "_CHARACTERS_AT_ONCE", size)
+        assert first_broken_rules(batch, everything) == alone
+
+
+@pytest.mark.parametrize("wrong", [{"gopher": {"min_word": 5}}, {"fineweb": {"max_short_lines": 1.5}}, {"c4": {}}])
+def test_a_wrong_config_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        QualityConfig(**wrong)
+
+
+PROSE = [
+    "The rules of a good text are few, and all of them have to do with how people write to each other about things "
+    f"that matter. Number {n} is such a text: it names {n * 7} reasons, weighs what speaks for each, and ends with a "
+    "plain answer.\nAnother line follows, so that not everything stands in one row; it is long enough and has a stop."
+    for n in range(12)
+]
+
+
+def test_a_slot_counts_its_drops_by_rule(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.documents._BATCH_ROWS", 5)
+    texts = [*PROSE[:6], "Too few words, and that is all.", *PROSE[6:], "again and again\n" * 9, " ", "the list of\n" + "\n".join(
+        f"{word} {word}ly" for word in "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho and to be "
+        "sigma tau upsilon phi chi psi omega".split()
+    )]  # fmt: skip
+    top = {f"max_top_{n}_grams": None for n in (2, 3, 4)}  # short texts break them by any two words
+    quality = {"repetition": top, "gopher": {}, "fineweb": {}}
+    config = CleanConfig(min_characters=1, quality=quality)
+    documents = [RawDocument(f"{n}", text, position=n, meta={"look": 1}) for n, text in enumerate(texts)]
+    facts = clean_slot(documents, tmp_path, config, "mine", "CC0-1.0")
+    drops = json.loads((tmp_path / "drops.json").read_text())
+    assert drops["counts"] == {
+        "empty": 1,
+        "fineweb_min_punctuated_lines": 1,
+        "gopher_min_words": 1,
+        "repetition_max_duplicate_lines": 1,
+    }
+    [example] = drops["examples"]["gopher_min_words"]
+    assert example == {"native_id": "6", "position": 6, "characters": 31, "excerpt": texts[6]}
+    assert facts.counts["dropped_gopher_min_words"] == 1
+    assert (facts.counts["documents_in"], facts.counts["documents_out"]) == (16, 12)
+    kept = sum(map(len, PROSE))
+    assert facts.counts["characters_out"] == kept
+    assert facts.counts["characters_dropped"] == facts.counts["characters_in"] - kept
+    assert np.load(tmp_path / "signatures.npy").shape == (12, 2)
