@@ -7,7 +7,7 @@ difference of two numbers, whatever it is written in. Nothing here knows a rule.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-SPACE, LETTER, WORD, JOINER, SOUND, STOP, LINE_END = (np.uint8(1 << bit) for bit in range(7))
-"""What a character may be: white space; a letter (str.isalpha); part of a word (letter, digit or combining mark); what
-joins a word's parts; neither punctuation nor control; end of a sentence; end of a line (str.splitlines)."""
+SPACE, LETTER, UPPER, WORD, MARK, SOUND, STOP, LINE_END = (np.uint8(1 << bit) for bit in range(8))
+"""What a character may be: white space; a letter (str.isalpha); an upper-case one; part of a word (letter, digit or
+combining mark); a mark that stands around words and is one itself; neither punctuation nor control; end of a sentence;
+end of a line (str.splitlines)."""
 
 _MARKS_BELOW = 0x20000  # combining marks, but for the variation selectors of plane 14
 _VARIATION_SELECTORS = range(0xE0100, 0xE01F0)
-_JOINERS = "'’-"
+_MARKS = "…,:;!?¿؟¡()[]{}<>_#&*。？！，、；：～·।،۔؛٪.'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉$£€¥฿₽§%—–+"
 _LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 # Punctuation of the normalisation in CCNet (facebookresearch/cc_net, text_normalizer.py), controls apart
 _PUNCTUATION = "\"#$%&'()*+,-/:;<=>@[\\]^_`{|}~«´»–—’“”„…∶━►、〈〉《》「」【】％（），１：；～"
@@ -46,10 +47,11 @@ def character_flags() -> NDArray[np.uint8]:
     flags = np.full(0x110000, SOUND, np.uint8)
     flags[np.strings.isspace(characters)] |= SPACE
     flags[np.strings.isalpha(characters)] |= LETTER
+    flags[np.strings.isupper(characters)] |= UPPER
     flags[np.strings.isalnum(characters)] |= WORD
-    marks = [code for code in range(_MARKS_BELOW) if unicodedata.category(chr(code))[0] == "M"]
-    flags[[*marks, *_VARIATION_SELECTORS]] |= WORD
-    flags[[ord(character) for character in _JOINERS]] |= JOINER
+    combining = [code for code in range(_MARKS_BELOW) if unicodedata.category(chr(code))[0] == "M"]
+    flags[[*combining, *_VARIATION_SELECTORS]] |= WORD
+    flags[[ord(character) for character in _MARKS]] |= MARK
     flags[[ord(character) for character in _LINE_ENDS]] |= LINE_END
     stops = _codes(_STOPS)
     flags[stops] |= STOP
@@ -125,7 +127,8 @@ class Texts:
 
     def count(self, positions: Ints) -> Ints:
         """How many of the ascending positions lie in each text, (documents,)."""
-        return np.searchsorted(positions, self.ends) - np.searchsorted(positions, self.starts)
+        found: Ints = np.searchsorted(positions, self.ends) - np.searchsorted(positions, self.starts)
+        return found
 
     def find(self, character: str) -> Ints:
         """Where a character stands, ascending; the line feeds that follow texts do not count."""
@@ -133,6 +136,17 @@ class Texts:
         if character == "\n":
             found[self.ends] = False
         return np.flatnonzero(found)
+
+    @cached_property
+    def lines(self) -> Spans:
+        """Lines as `split("\\n")` finds them: also empty ones, and never none."""
+        feeds = np.flatnonzero(self.codes == ord("\n"))  # with those that follow the texts
+        return self.spans(_behind(feeds), feeds)
+
+    @cached_property
+    def repeated_lines(self) -> Bools:
+        """Which lines came before in their document."""
+        return seen_before(self, self.lines)
 
     def first_visible(self, spans: Spans) -> Ints:
         """Position of the first character in each part that is not white space; its end where there is none."""
@@ -155,13 +169,6 @@ def columns_of(texts: Sequence[str]) -> Texts:
     return Texts(codes, flags, ends - lengths, ends, np.flatnonzero((flags & SPACE) == 0))
 
 
-def lines_between_feeds(texts: Texts) -> Spans:
-    """Lines as `split("\\n")` finds them: also empty ones, and never none."""
-    feeds = np.flatnonzero(texts.codes == ord("\n"))  # with those that follow the texts
-    starts = np.insert(feeds[:-1] + 1, 0, 0) if len(feeds) else feeds
-    return texts.spans(starts, feeds)
-
-
 def lines_of_any_kind(texts: Texts) -> Spans:
     """Lines as `str.splitlines` finds them: any line end of Unicode ends one, and none begins after the last end."""
     is_end = (texts.flags & LINE_END) != 0
@@ -169,8 +176,8 @@ def lines_of_any_kind(texts: Texts) -> Spans:
     after_return[1:] = (texts.codes[:-1] == ord("\r")) & (texts.codes[1:] == ord("\n"))
     after_return[texts.ends] = False  # the feed that follows a text is not its own
     ends = np.flatnonzero(is_end & ~after_return)
-    starts = np.insert(ends[:-1] + 1, 0, 0) if len(ends) else ends
-    starts = starts + after_return[starts]
+    starts = _behind(ends)
+    starts += after_return[starts]
     spans = texts.spans(starts, ends)
     last_and_empty = np.zeros(len(starts), np.bool_)
     last_and_empty[spans.first[1:] - 1] = True
@@ -203,12 +210,20 @@ def seen_before(texts: Texts, spans: Spans) -> Bools:
     borders[:-1:2], borders[1::2], borders[-1] = spans.starts, spans.ends, spans.ends[-1]
     buffers = [None, pa.py_buffer(borders * texts.codes.itemsize), pa.py_buffer(texts.codes)]
     parts_and_gaps = pa.Array.from_buffers(pa.large_binary(), len(borders) - 1, buffers)
-    numbers = parts_and_gaps.dictionary_encode().indices.to_numpy()[::2].astype(np.int64)
-    keys = spans.documents * len(borders) + numbers
-    _, first = np.unique(keys, return_index=True)
-    again = np.ones(len(keys), np.bool_)
-    again[first] = False
+    numbers = parts_and_gaps.dictionary_encode().indices.to_numpy()[::2]
+    several = np.flatnonzero((np.bincount(numbers) > 1)[numbers])
+    _, first = np.unique(spans.documents[several] * len(borders) + numbers[several], return_index=True)
+    again = np.zeros(len(numbers), np.bool_)
+    again[several] = True
+    again[several[first]] = False
     return again
+
+
+def _behind(ends: Ints) -> Ints:
+    """Where parts begin that end there, with one character between them."""
+    starts = np.zeros(len(ends), np.int64)
+    starts[1:] = ends[:-1] + 1
+    return starts
 
 
 def _bounds(counts: Ints) -> Ints:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.quality.columns import STOP, Bools, Texts, lines_between_feeds, seen_before
+from data.quality.columns import STOP, Bools, Texts
 from data.quality.gopher import share
 from data.quality.words import Words
 
@@ -35,8 +35,8 @@ class FineWebRules(BaseModel):
 
 def broken_fineweb_rules(texts: Texts, words: Words, rules: FineWebRules) -> Iterator[tuple[str, Bools]]:
     """Each rule that is on, in order, with the documents that break it. A share of nothing is 0."""
-    lines = lines_between_feeds(texts)
-    lines = lines.chosen(texts.first_visible(lines) < lines.ends)
+    filled = texts.first_visible(texts.lines) < texts.lines.ends
+    lines = texts.lines.chosen(filled)
     if rules.min_punctuated_lines is not None:
         punctuated = lines.total((texts.flags[lines.ends - 1] & STOP) != 0)
         yield "min_punctuated_lines", share(punctuated, lines.counts) < rules.min_punctuated_lines
@@ -45,7 +45,7 @@ def broken_fineweb_rules(texts: Texts, words: Words, rules: FineWebRules) -> Ite
         yield "max_short_lines", share(short, lines.counts) > rules.max_short_lines
     feeds = texts.count(texts.find("\n"))
     if rules.max_duplicate_line_characters is not None:
-        again = lines.total(lines.lengths * seen_before(texts, lines))
+        again = lines.total(lines.lengths * texts.repeated_lines[filled])
         yield "max_duplicate_line_characters", share(again, texts.lengths - feeds) > rules.max_duplicate_line_characters
     if rules.max_line_feeds_per_word is not None:
         yield "max_line_feeds_per_word", share(feeds, words.spans.counts) > rules.max_line_feeds_per_word

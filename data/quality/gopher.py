@@ -95,7 +95,7 @@ def _ellipses(texts: Texts) -> Ints:
 
 def _stop_words(words: Words, stop_words: tuple[str, ...]) -> Ints:
     """How many different stop words each document has."""
-    keys = words.keys()
+    keys = words.keys
     different = dict.fromkeys(stop_words)
     found = np.zeros(len(words.spans.first) - 1, np.int64)
     for word in different:

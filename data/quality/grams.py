@@ -46,9 +46,9 @@ def top_grams(words: Words, sizes: range) -> dict[int, Ints]:
     counts. A document of fewer than n words has 0.
     """
     first, counts = words.spans.first[:-1], words.spans.counts
-    left, documents = words.left(), words.spans.documents
-    keys = words.keys()
-    chained = keys + words.document_keys()
+    left, documents = words.left, words.spans.documents
+    keys = words.keys
+    chained = keys + words.document_keys
     likely = np.ones(len(keys), np.bool_)  # where a run of n - 1 words begins that comes back
     found: dict[int, Ints] = {}
     for n in sizes:
@@ -82,9 +82,9 @@ class DuplicateGrams:
 
     def __init__(self, words: Words) -> None:
         self._words = words
-        self._left = words.left()
+        self._left = words.left
         self._documents = words.spans.documents
-        self._document_keys = words.document_keys()
+        self._document_keys = words.document_keys
         ends = words.offsets[words.spans.first[1:]][self._documents]
         begin = words.offsets[:-1]
         at = np.flatnonzero(begin + _PROBE <= ends)
@@ -109,7 +109,7 @@ class DuplicateGrams:
         lengths = words.offsets[n:] - begin
         whole = left[: len(begin)] >= n
         at = np.flatnonzero(whole & (self._likely[: len(begin)] | (lengths < _PROBE)))
-        order, starts = repeats(words.hashes(begin[at], begin[at] + lengths[at]) + self._document_keys[at])
+        order, starts = repeats(words.runs(at, n) + self._document_keys[at])
         if not len(order):
             return counts
         heads = at[order]

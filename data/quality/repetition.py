@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.quality.columns import Bools, Ints, Spans, Texts, lines_between_feeds, paragraphs, seen_before
+from data.quality.columns import Bools, Ints, Texts, paragraphs, seen_before
 from data.quality.gopher import share
 from data.quality.grams import DuplicateGrams, top_grams
 from data.quality.words import Words
@@ -93,21 +93,16 @@ def _broken(texts: Texts, words: Words, rules: RepetitionRules, settled: Bools) 
 def _duplicate_paragraphs(texts: Texts) -> tuple[Ints, Ints, Ints]:
     """Paragraphs, those that came before, and the characters in these, per document."""
     spans = paragraphs(texts)
-    return spans.counts, *_duplicates(texts, spans)
+    again = seen_before(texts, spans)
+    return spans.counts, spans.total(again), spans.total(spans.lengths * again)
 
 
 def _duplicate_lines(texts: Texts) -> tuple[Ints, Ints, Ints]:
     """Lines, those that came before, and the characters in these, per document. Line feeds side by side end one line;
     those at the text's beginning and end leave an empty line outside of them, and the second of these came before."""
-    spans = lines_between_feeds(texts)
     some = texts.lengths > 0
     opens = some & (texts.codes[texts.starts] == ord("\n"))
     closes = some & (texts.codes[texts.ends - 1] == ord("\n"))
-    spans = spans.chosen(spans.lengths > 0)
-    duplicates, characters = _duplicates(texts, spans)
-    return spans.counts + opens + closes, duplicates + (opens & closes), characters
-
-
-def _duplicates(texts: Texts, spans: Spans) -> tuple[Ints, Ints]:
-    again = seen_before(texts, spans)
-    return spans.total(again), spans.total(spans.lengths * again)
+    some = texts.lines.lengths > 0
+    lines, again = texts.lines.chosen(some), texts.repeated_lines[some]
+    return lines.counts + opens + closes, lines.total(again) + (opens & closes), lines.total(lines.lengths * again)

@@ -19,7 +19,7 @@ _CHARACTERS_AT_ONCE = 250_000  # of more, the columns no longer fit a core's cac
 
 
 class QualityConfig(BaseModel):
-    """Published rules by which whole documents are dropped; a group that is null judges nothing. See docs/cleaning.md."""
+    """Published rules by which whole documents are dropped; a group that is null judges nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +38,7 @@ class QualityConfig(BaseModel):
 def first_broken_rules(
     texts: Sequence[str], config: QualityConfig, segment: Callable[[Texts], Spans] = find_words
 ) -> list[str | None]:
-    """For each text the first rule that it breaks, by group and setting (`gopher_min_words`); None where it breaks none.
+    """For each text the first rule that it breaks, by group and setting (`gopher_min_words`), or None.
 
     segment  finds the words; they lie in order, do not overlap, and are not empty
     """

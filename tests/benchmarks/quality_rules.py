@@ -39,8 +39,8 @@ def run(size: int) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     made = batches(size)
     total = sum(len(text.encode()) for batch in made for text in batch) / 1e6
-    groups = {"repetition": ("repetition",), "gopher": ("gopher",), "fineweb": ("fineweb",)}
-    groups["all"] = ("repetition", "gopher", "fineweb")
+    groups = {name: [name] for name in QualityConfig.model_fields}
+    groups["all"] = list(groups)
     first_broken_rules(made[0][:100], QualityConfig.model_validate({"gopher": {}}))  # tables are made once
     speeds: dict[str, float] = {}
     kept = 0
