@@ -62,7 +62,7 @@ def recipe_page() -> str:
     lines += _section("Top level", schema, schema, "", nested=False)
     for name, field in schema["properties"].items():
         for title, part in _parts(name, field, schema):
-            lines += _section(title, part, schema, "sources.NAME" if name == "sources" else name)
+            lines += _section(title, part, schema, "sources.NAME" if name == "sources" else title)
     runtime = Runtime.model_json_schema()
     lines += ["## runtime", "", "Enters no key at all.", "", *_table(runtime, runtime, "runtime", None)]
     return "\n".join(lines).rstrip() + "\n"
@@ -75,11 +75,15 @@ def _parts(name: str, field: dict[str, Any], schema: dict[str, Any]) -> list[tup
         resolved = [_resolve({"$ref": ref}, schema) for ref in kinds.values()]
         return [(f"sources.NAME of kind `{part['properties']['kind']['const']}`", part) for part in resolved]
     part = _resolve(field, schema)
-    return [(name, part)] if "properties" in part else []
+    if "properties" not in part:
+        return []
+    inner = [_parts(f"{name}.{one}", its, schema) for one, its in part["properties"].items()]
+    return [(name, part), *(one for group in inner for one in group)]
 
 
 def _resolve(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    ref = field.get("$ref") or next((one.get("$ref") for one in field.get("allOf", [])), None)
+    options = field.get("allOf", []) + [one for one in field.get("anyOf", []) if one.get("type") != "null"]
+    ref = field.get("$ref") or (options[0].get("$ref") if len(options) == 1 else None)
     if not ref:
         return field
     part: dict[str, Any] = schema["$defs"][ref.rpartition("/")[2]]

@@ -150,12 +150,12 @@ class Texts:
 
     def first_visible(self, spans: Spans) -> Ints:
         """Position of the first character in each part that is not white space; its end where there is none."""
-        at = np.append(self.visible, len(self.codes))[np.searchsorted(self.visible, spans.starts)]
+        at: Ints = np.append(self.visible, len(self.codes))[np.searchsorted(self.visible, spans.starts)]
         return np.minimum(at, spans.ends)
 
     def last_visible(self, spans: Spans) -> Ints:
         """Position of the last character in each part that is not white space; before its start where there is none."""
-        at = np.insert(self.visible, 0, -1)[np.searchsorted(self.visible, spans.ends)]
+        at: Ints = np.insert(self.visible, 0, -1)[np.searchsorted(self.visible, spans.ends)]
         return np.maximum(at, spans.starts - 1)
 
 
