@@ -132,9 +132,13 @@ class Texts:
 
     def find(self, character: str) -> Ints:
         """Where a character stands, ascending; the line feeds that follow texts do not count."""
-        found = self.codes == ord(character)
-        if character == "\n":
-            found[self.ends] = False
+        return np.flatnonzero(self.codes == ord(character)) if character != "\n" else self.feeds
+
+    @cached_property
+    def feeds(self) -> Ints:
+        """Where the texts' own line feeds stand, ascending."""
+        found = self.codes == ord("\n")
+        found[self.ends] = False
         return np.flatnonzero(found)
 
     @cached_property
@@ -150,13 +154,11 @@ class Texts:
 
     def first_visible(self, spans: Spans) -> Ints:
         """Position of the first character in each part that is not white space; its end where there is none."""
-        at: Ints = np.append(self.visible, len(self.codes))[np.searchsorted(self.visible, spans.starts)]
-        return np.minimum(at, spans.ends)
+        return np.minimum(_taken(self.visible, np.searchsorted(self.visible, spans.starts), len(self.codes)), spans.ends)
 
     def last_visible(self, spans: Spans) -> Ints:
         """Position of the last character in each part that is not white space; before its start where there is none."""
-        at: Ints = np.insert(self.visible, 0, -1)[np.searchsorted(self.visible, spans.ends)]
-        return np.maximum(at, spans.starts - 1)
+        return np.maximum(_taken(self.visible, np.searchsorted(self.visible, spans.ends) - 1, -1), spans.starts - 1)
 
 
 def columns_of(texts: Sequence[str]) -> Texts:
@@ -217,6 +219,14 @@ def seen_before(texts: Texts, spans: Spans) -> Bools:
     again[several] = True
     again[several[first]] = False
     return again
+
+
+def _taken(values: Ints, at: Ints, none: int) -> Ints:
+    """The values at `at`, and `none` where there are none."""
+    if not len(values):
+        return np.full(len(at), none, np.int64)
+    inside = (at >= 0) & (at < len(values))
+    return np.where(inside, values.take(at, mode="clip"), none)
 
 
 def _behind(ends: Ints) -> Ints:
