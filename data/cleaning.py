@@ -8,9 +8,11 @@ have a package of their own, data/quality; here they are only switched on.
 
 import re
 import unicodedata
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from data.privacy.config import PrivacyConfig
 
 from data.quality.rules import QualityConfig
 
@@ -18,7 +20,7 @@ EMPTY = "empty"
 TOO_SHORT = "too_short"
 
 
-class CleanConfig(BaseModel):
+class CleanConfig(PrivacyConfig):
     """Rules for cleaning a document. Each field changes the output, so each is part of the artifact's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +47,14 @@ class CleanConfig(BaseModel):
     quality: QualityConfig = Field(
         default_factory=QualityConfig, description="Published rules by which whole documents are dropped; none are on."
     )
+
+    def identity(self, personal: bool) -> dict[str, Any]:
+        """What of these settings changes documents, JSON-able. `personal`: of what people wrote to each other.
+
+        Where nothing is replaced, nothing is said of replacing, so that such settings change no other source's key.
+        """
+        rules = self.model_dump(mode="json", exclude=set(PrivacyConfig.model_fields))
+        return rules | self.privacy_identity(personal)
 
 
 _PLAIN_ASCII = bytes([9, 10, *range(32, 127)])

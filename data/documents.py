@@ -1,14 +1,16 @@
 """The documents stage: the raw documents of one slot in, cleaned documents in Parquet out.
 
 What cleaning means is data/cleaning.py's matter, what a raw document is each source's. This module walks the
-documents, counts every drop under the name of its reason with examples, and signs what it keeps. The rules of quality
-(data/quality) judge batch by batch what the other reasons left.
+documents, counts every drop under the name of its reason with examples, and signs what it keeps. What personal data
+are is data/privacy's matter; that they are replaced before anything is judged or shown is done here. The rules of
+quality (data/quality) judge batch by batch what the other reasons left.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,8 @@ import xxhash
 from data.cleaning import CleanConfig, judge, normalise
 from data.facts import Facts, Progress, no_progress
 from data.licences import is_redistributable
+from data.privacy.config import PersonalType
+from data.privacy.replacing import replace
 from data.quality.rules import QualityConfig, first_broken_rules
 from data.shards import DOCUMENTS, ShardWriter, table_of
 from data.sources.base import Problem, RawDocument
@@ -40,6 +44,7 @@ def clean_slot(
     source_name: str,
     licence: str,
     progress: Progress = no_progress,
+    personal: bool = False,
 ) -> Facts:
     """Clean the documents of one slot.
 
@@ -47,13 +52,17 @@ def clean_slot(
     source_name  goes into the column `source`
     licence      of the source; a document's own licence goes before it
     progress     gets (documents so far, 0, "documents"): how many will come is not known
+    personal     whether the source is of what people wrote to each other; then personal data are replaced by default
 
     Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
     (documents kept, 2), row i for document i, and drops.json. Memory: one batch of text, and 16 bytes per
     document kept. Characters are code points; `characters_in` minus `characters_dropped` minus
-    `characters_out` is what normalising took away. The facts' notes name every problem.
+    `characters_out` is what normalising and replacing took away. `replaced_email` and so on count what was replaced in
+    the documents kept. The facts' notes name every problem.
     """
     drops = DropLog()
+    types = config.types_replaced(personal)
+    replaced: Counter[PersonalType] = Counter()
     licences: set[str] = set()
     signatures = bytearray()
     documents_in = characters_in = characters_dropped = characters_out = bytes_out = 0
@@ -64,15 +73,16 @@ def clean_slot(
     def keep() -> None:
         """Judge the batch by the rules of quality and write what they leave of it."""
         nonlocal characters_dropped, characters_out, bytes_out
-        for document, text, reason in batch.sift(config.quality):
-            drops.add(reason, document.native_id, document.position, len(text), text)
-            characters_dropped += len(document.text)
-        for text in batch.texts:
-            content = text.encode()
-            characters_out += len(text)
+        for row, reason in batch.sift(config.quality):
+            drops.add(reason, row.document.native_id, row.document.position, len(row.text), row.text)
+            characters_dropped += len(row.document.text)
+        for row in batch.rows:
+            content = row.text.encode()
+            characters_out += len(row.text)
             bytes_out += len(content)
             signatures.extend(sign(content))
-        licences.update(batch.licences)
+            licences.add(row.licence)
+            replaced.update(row.replaced)
         writer.write(batch.drain())
 
     with ShardWriter(out / DOCUMENTS_FILE, DOCUMENTS) as writer:
@@ -92,11 +102,14 @@ def clean_slot(
                 characters_dropped += len(document.text)
                 continue
             text = normalise(document.text, config)
+            its_replaced: Counter[PersonalType] = Counter()
+            if types:
+                text, its_replaced = replace(text, types)
             if reason := judge(text, config):
                 drops.add(reason, document.native_id, document.position, len(text), text)
                 characters_dropped += len(document.text)
                 continue
-            batch.add(document, text, its_licence)
+            batch.add(_Kept(document, text, its_licence, its_replaced))
             if batch.is_full():
                 keep()
                 progress(documents_in, 0, "documents")
@@ -116,7 +129,8 @@ def clean_slot(
     if unread > len(problems):
         problems.append(f"In all, {unread:,} things could not be read.")
     dropped = {f"dropped_{reason}": count for reason, count in sorted(drops.counts.items())}
-    return Facts(counts={**counts, **dropped}, licences=sorted(licences), notes=problems)
+    placed = {f"replaced_{one}": replaced[one] for one in types if replaced[one]}
+    return Facts(counts={**counts, **dropped, **placed}, licences=sorted(licences), notes=problems)
 
 
 def sign(content: bytes) -> bytes:
@@ -151,53 +165,54 @@ class DropLog:
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="ascii")
 
 
+class _Kept(NamedTuple):
+    """A document that may be kept: as it came, and what was made of it."""
+
+    document: RawDocument
+    text: str
+    licence: str
+    replaced: Counter[PersonalType]
+
+
 class _Batch:
     """Documents gathered as Python values until they are worth turning into columns."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._rows: list[tuple[RawDocument, str, str]] = []
+        self.rows: list[_Kept] = []
         self._characters = 0
 
-    @property
-    def texts(self) -> list[str]:
-        return [text for _, text, _ in self._rows]
-
-    @property
-    def licences(self) -> set[str]:
-        return {licence for _, _, licence in self._rows}
-
-    def add(self, document: RawDocument, text: str, licence: str) -> None:
-        if "look" not in document.meta:
+    def add(self, row: _Kept) -> None:
+        if "look" not in row.document.meta:
             raise ValueError(
-                f"The source {self._source} gives {document.native_id!r} no look in its meta; the split needs it."
+                f"The source {self._source} gives {row.document.native_id!r} no look in its meta; the split needs it."
             )
-        self._rows.append((document, text, licence))
-        self._characters += len(text)
+        self.rows.append(row)
+        self._characters += len(row.text)
 
     def is_full(self) -> bool:
-        return self._characters >= _BATCH_CHARACTERS or len(self._rows) >= _BATCH_ROWS
+        return self._characters >= _BATCH_CHARACTERS or len(self.rows) >= _BATCH_ROWS
 
-    def sift(self, rules: QualityConfig) -> list[tuple[RawDocument, str, str]]:
-        """Take out the documents that break a rule, and return them with their texts and the rules' names."""
-        reasons = first_broken_rules(self.texts, rules)
-        broken = [(row[0], row[1], reason) for row, reason in zip(self._rows, reasons, strict=True) if reason]
-        self._rows = [row for row, reason in zip(self._rows, reasons, strict=True) if not reason]
-        return broken
+    def sift(self, rules: QualityConfig) -> list[tuple[_Kept, str]]:
+        """Take out the documents that break a rule, and return them with the rules' names."""
+        judged = list(zip(self.rows, first_broken_rules([row.text for row in self.rows], rules), strict=True))
+        self.rows = [row for row, reason in judged if reason is None]
+        return [(row, reason) for row, reason in judged if reason is not None]
 
     def drain(self) -> pa.Table:
         """Hand over the documents as columns and start afresh."""
+        documents = [row.document for row in self.rows]
         columns: dict[str, list[Any]] = {
-            "native_id": [_encodable(document.native_id) for document, _, _ in self._rows],
-            "authors": [[_encodable(author) for author in document.authors] for document, _, _ in self._rows],
-            "text": self.texts,
-            "source": [self._source] * len(self._rows),
-            "url": [_encodable(document.url) for document, _, _ in self._rows],
-            "created": [_encodable(document.created) for document, _, _ in self._rows],
-            "licence": [licence for _, _, licence in self._rows],
-            "meta": [_meta_text(dict(document.meta)) for document, _, _ in self._rows],
+            "native_id": [_encodable(document.native_id) for document in documents],
+            "authors": [[_encodable(author) for author in document.authors] for document in documents],
+            "text": [row.text for row in self.rows],
+            "source": [self._source] * len(documents),
+            "url": [_encodable(document.url) for document in documents],
+            "created": [_encodable(document.created) for document in documents],
+            "licence": [row.licence for row in self.rows],
+            "meta": [_meta_text(dict(document.meta)) for document in documents],
         }
-        self._rows, self._characters = [], 0
+        self.rows, self._characters = [], 0
         return table_of(DOCUMENTS, columns)
 
 

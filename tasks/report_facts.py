@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.manifest import ArtifactRef, Manifest
+from data.privacy.config import THINGS, TYPES
 from data.store import Store
 
 EVALUATION_FILE = "evaluation.json"
@@ -64,6 +65,12 @@ class SourceFacts:
         """Documents dropped by cleaning, by reason."""
         prefix = "dropped_"
         return {k.removeprefix(prefix): int(n) for k, n in self.documents.items() if k.startswith(prefix)}
+
+    @property
+    def replaced(self) -> list[str]:
+        """Personal data that placeholders stand for, e.g. `12 e-mail addresses`."""
+        found = ((THINGS[one], int(self.documents.get(f"replaced_{one}", 0))) for one in TYPES)
+        return [f"{count:,} {one if count == 1 else several}" for (one, several), count in found if count]
 
     @property
     def bytes_per_token(self) -> float | None:

@@ -54,7 +54,7 @@ def clean(run: Run, slots: Sequence[Slot], sources: Mapping[str, SourceConfig], 
         with of_source(slot.source):
             reading = source.reading_identity()
         recipe = {
-            "cleaning": config.model_dump(mode="json"),
+            "cleaning": config.identity(source.personal),
             "reading": reading,
             "source": slot.source,
             "licence": source.licence,
@@ -95,7 +95,8 @@ def _clean(
     source: SourceConfig, raw: Path, config: CleanConfig, name: str, build: Build, progress: UnitProgress
 ) -> Facts:
     notes: list[str] = []
-    facts = clean_slot(source.read(raw, notes.append), build.out, config, name, source.licence, progress)
+    documents = source.read(raw, notes.append)
+    facts = clean_slot(documents, build.out, config, name, source.licence, progress, source.personal)
     facts.notes += notes
     return facts
 

@@ -131,11 +131,14 @@ class SourceConfig(BaseModel, ABC):
     `weight` and `max_epochs`, act on what the slots of a source are used for, never on the slots; name and licence
     enter the key of the documents stage, whose rows carry them.
 
-    `needs`, `rights` and `example` (a source as it stands in a recipe) are what `textmill sources` tells of a kind.
+    `personal` says whether a kind is of what people wrote to each other, so that personal data in it are replaced by
+    default. `needs`, `rights` and `example` (a source as it stands in a recipe) are what `textmill sources` tells of
+    a kind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    personal: ClassVar[bool] = False
     needs: ClassVar[str] = "nothing"
     rights: ClassVar[str] = "yours to know: set `licence`"
     example: ClassVar[Mapping[str, Any]] = {}

@@ -32,6 +32,7 @@ _MAX_NAMED = 20  # problems named in one error
 class DiscordConfig(ConversationSettings, PathSettings, SourceConfig):
     """Discord channels exported with DiscordChatExporter as JSON, also in parts; conversations become documents."""
 
+    personal: ClassVar[bool] = True
     needs: ClassVar[str] = "JSON exports of DiscordChatExporter, and a secret to make authors' names with"
     rights: ClassVar[str] = (
         "messages belong to their authors: the consent of the server's owner and members is yours to get; set `licence`"

@@ -48,6 +48,7 @@ _UNREAD = 10  # empty messages, and none with text, that make a missing intent l
 class DiscordApiConfig(ConversationSettings, SourceConfig):
     """Discord channels that a bot may read; conversations become documents. Needs permission, and asks for it."""
 
+    personal: ClassVar[bool] = True
     needs: ClassVar[str] = (
         "network; a bot token in the secret DISCORD_BOT_TOKEN, with View Channel, Read Message History and the Message "
         "Content intent; i_have_permission: true; a secret to make authors' names with"

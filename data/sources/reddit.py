@@ -37,6 +37,7 @@ class RedditConfig(PseudonymSettings, PathSettings, SourceConfig):
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
+    personal: ClassVar[bool] = True
     needs: ClassVar[str] = "dump files, room to put threads together, and a secret to make authors' names with"
     rights: ClassVar[str] = (
         "posts belong to their authors, and Reddit's terms limit their use: yours to know; set `licence`"

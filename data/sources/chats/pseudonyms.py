@@ -11,6 +11,7 @@ Knows nothing of where authors come from.
 """
 
 import hashlib
+import re
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
@@ -22,6 +23,8 @@ from data.sources.secrets import secret
 SYLLABLES = 5  # of 80: three thousand million names, so that of 10,000 authors hardly two share one (1.5%)
 _CONSONANTS = "bdfghjklmnprstvz"
 _VOWELS = "aeiou"
+MADE_NAME = re.compile(rf"(?=[A-Z])(?i:(?:[{_CONSONANTS}][{_VOWELS}]){{{SYLLABLES}}}(?![\w-]))|Speaker [0-9]")
+"""Matches at the beginning of a name that was made here; few names that people choose look so."""
 _SHORTEST_SECRET = 16  # characters
 _CACHED = 100_000  # names kept ready, some 20 MB
 
