@@ -10,8 +10,12 @@ from data.privacy.spans import Span, stands_alone
 from data.sources.chats.pseudonyms import MADE_NAME
 
 _LOCAL_CHARACTERS = 64  # RFC 5321, 4.5.3.1.1
-_LOCAL_BACKWARDS = re.compile(r"[\w.%+'-]*+")
-_DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,62})\.){1,8}(?:xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})(?![\w-])")
+_LETTERS = "A-Za-z\u00c0-\u058f"  # Latin, Greek, Cyrillic, Armenian: with others one cannot tell where words end
+_LOCAL_BACKWARDS = re.compile(rf"[{_LETTERS}0-9_.%+'-]*+")
+_DOMAIN = re.compile(
+    rf"(?:[{_LETTERS}0-9][{_LETTERS}0-9_-]{{0,62}}\.){{1,8}}(?:xn--[a-z0-9-]{{2,59}}|[{_LETTERS}]{{2,24}})"
+    rf"(?![{_LETTERS}0-9_-])"
+)
 _FILE_ENDINGS = re.compile("avif|css|dll|exe|gif|gz|html?|jpe?g|js|json|md|pdf|png|svg|tar|tgz|txt|webp|zip")
 
 _MENTION = re.compile(r"<@!?[0-9]{15,20}>")
@@ -72,6 +76,10 @@ def _may_be_reddit(text: str, begin: int, end: int) -> bool:
     """Whether a name stands by itself or behind reddit.com, and is no part of a path and no unit."""
     if text.endswith("reddit.com", 0, begin):
         return True
-    if not stands_alone(text, begin, end) or text[begin - 1 : begin] == "/" or text[begin - 1 : begin + 1] == "./":
+    if (
+        not stands_alone(text, begin, end)
+        or text[begin - 1 : begin] in ("/", "~")
+        or text[begin - 1 : begin + 1] == "./"
+    ):
         return False
     return not (_PATH_GOES_ON.match(text, end) or _QUANTITY.search(text, max(0, begin - 2), begin))

@@ -17,7 +17,7 @@ _SHAPES = re.compile(
         f"(?P<{name}>{shape})(?![0-9])"
         for name, shape in (
             ("plus_one", rf"\+1{_GAP}[2-9][0-9]{{2}}{_GAP}[2-9][0-9]{{2}}{_S}?[0-9]{{4}}"),
-            ("plus", rf"\+[{SPACES}]?\(?[2-9](?:{_GAP}[0-9]){{7,14}}"),
+            ("plus", rf"\+\(?[2-9](?:{_GAP}[0-9]){{7,14}}"),
             ("zeros", rf"00[1-9][0-9]{{0,2}}(?:{_S}(?:\(0\){_S}?)?[0-9]{{1,8}}){{2,5}}"),
             (
                 "america",
@@ -38,7 +38,7 @@ _WORDS = (
 _KNOWN_WORDS = frozenset(_WORDS.split("|"))
 _WORD = re.compile(r"[^\W\d_]+|[☎☏📞📱]")
 _WORD_BEFORE = re.compile(
-    rf"(?<![^\W_])(?:{_WORDS})(?![^\W_])[\W_]{{0,4}}"
+    rf"(?<![^\W_])(?<!<)(?:{_WORDS})(?![^\W_])[\W_]{{0,4}}"
     r"(?:(?:numbers?|no|nr|is|me|us|him|her|at|on|ist|est|es)\b[\W_]{1,3}){0,3}\Z"
 )
 _BEFORE_CHARACTERS = 40
@@ -48,17 +48,20 @@ _DATE = re.compile(
 )
 _YEARS = re.compile(rf"(?:1[0-9]|20)[0-9]{{2}}{_WIDE}(?:1[0-9]|20)[0-9]{{2}}\Z")
 _FOUR_PARTS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z")
+_SOCIAL_SECURITY = re.compile(r"[0-9]{3}-[0-9]{2}-[0-9]{4}\Z")
 _THOUSANDS = re.compile(r"\+[0-9]{1,3}(?:[. ][0-9]{3})+\Z")
 _PAIRS = re.compile(rf"[0-9]{{2}}(?:{_WIDE}[0-9]{{2}})+\Z")
 _LETTERS_AFTER = re.compile(r"-[^\W_]")  # 1-800-FLOWERS, part numbers, identifiers
+_AMOUNT_BEFORE = re.compile(r"[$€£¥] ?\Z")
 _LETTERS_BEFORE = re.compile(r"[^\W_]-\Z")
-_OTHER_NUMBERS = "$€£¥#%=_@"  # before a number: an amount, a count, a part of something
+_OTHER_NUMBERS = "#%_@"  # beside a number: a count, a share, a part of something
 
 
 def phones(text: str, found: Sequence[Span]) -> Iterator[Span]:
     """Phone numbers in stretches of digits."""
     for begin, end in found:
-        begin -= len(text[max(0, begin - 3) : begin]) - len(text[max(0, begin - 3) : begin].rstrip("+( "))
+        while begin and text[begin - 1] in "+(":
+            begin -= 1
         nothing = True
         for match in _SHAPES.finditer(text, begin, end):
             if _is_phone(text, match.start(), match.end(), match.lastgroup or ""):
@@ -80,6 +83,8 @@ def _is_phone(text: str, begin: int, end: int, shape: str) -> bool:
     if not stands_alone(text, begin, end, _OTHER_NUMBERS) or number_goes_on(text, begin, end, "-./,:"):
         return False
     if _LETTERS_AFTER.match(text, end) or _LETTERS_BEFORE.search(text, max(0, begin - 2), begin):
+        return False
+    if _AMOUNT_BEFORE.search(text, max(0, begin - 2), begin) or _SOCIAL_SECURITY.match(written):
         return False
     if _DATE.match(written) or _YEARS.match(written) or _FOUR_PARTS.match(written):
         return False

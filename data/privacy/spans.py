@@ -13,11 +13,16 @@ def stands_alone(text: str, begin: int, end: int, joining: str = "_") -> bool:
 
     Nor may a placeholder: what touches one was no match while the original stood there, and must not become one.
     """
-    if begin and (text[begin - 1].isalnum() or text[begin - 1] in joining):
+    if begin and (is_letter(text[begin - 1]) or text[begin - 1] in joining):
         return False
-    if end < len(text) and (text[end].isalnum() or text[end] in joining):
+    if end < len(text) and (is_letter(text[end]) or text[end] in joining):
         return False
     return not text.endswith(_PLACEHOLDERS, 0, begin) and not text.startswith(_PLACEHOLDERS, end)
+
+
+def is_letter(character: str) -> bool:
+    """Whether it is a letter or digit of a script that puts spaces between words; of Chinese or Thai it is not."""
+    return character < "\u0e00" and character.isalnum()
 
 
 def number_goes_on(text: str, begin: int, end: int, joints: str = "-.") -> bool:
