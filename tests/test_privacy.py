@@ -15,6 +15,7 @@ from data.privacy.numbers import is_card
 from data.privacy.replacing import Found, find, replace
 from data.sources.base import RawDocument
 from data.sources.registry import source_kinds
+from tasks.report_facts import SourceFacts
 from tests.privacy_examples import DISCORD, JWT, NEGATIVE, POSITIVE, pem
 from tests.reddit_dumps import comment, dump, reddit_runs, submission
 
@@ -86,6 +87,13 @@ def test_only_the_chosen_types_are_replaced():
 def test_placeholders_look_like_no_special_token_and_stay():
     for placeholder in PLACEHOLDERS.values():
         assert "|" not in placeholder and replace(placeholder) == (placeholder, Counter())
+
+
+@pytest.mark.parametrize(
+    "text", ["<PHONE>+1 415 555 2671", "<PHONE> 5552345678", "ann@example.org<IP>", "<CARD>81.2.69.142"]
+)
+def test_what_touches_a_placeholder_or_follows_its_name_stays(text):
+    assert replace(text) == (text, Counter())
 
 
 PIECES = [unmarked(one)[0] for ones in POSITIVE.values() for one in ones] + [
@@ -192,6 +200,12 @@ def test_secrets_in_the_midst_of_code():
     text = f"TOKEN = '{DISCORD}'\nheaders = {{'Authorization': 'Bearer {JWT}'}}\nKEY = '''{pem('RSA ')}'''\n"
     expected = "TOKEN = '<SECRET>'\nheaders = {'Authorization': 'Bearer <SECRET>'}\nKEY = '''<SECRET>'''\n"
     assert replace(text) == (expected, Counter(secret=3))
+
+
+def test_the_report_names_what_was_replaced():
+    counts = {"documents_out": 9, "replaced_email": 1, "replaced_phone": 1200, "replaced_ip": 0}
+    facts = SourceFacts("chat", 1, counts, {}, {}, ())
+    assert facts.replaced == ["1 e-mail address", "1,200 phone numbers"]
 
 
 def cleaned(tmp_path, config, personal, texts):
