@@ -18,7 +18,7 @@ from data.quality import rules as rules_module
 from data.quality.columns import MARK, STOP, character_flags, columns_of
 from data.quality.fineweb import FineWebRules
 from data.quality.gopher import GopherRules
-from data.quality.grams import repeats
+from data.quality.repeats import repeats
 from data.quality.repetition import RepetitionRules
 from data.quality.rules import QualityConfig, first_broken_rules
 from data.quality.words import find_words, key_of, words_of

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
+
+from data.quality.repeats import repeats
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -21,6 +22,7 @@ SPACE, LETTER, UPPER, WORD, MARK, SOUND, STOP, LINE_END = (np.uint8(1 << bit) fo
 combining mark); a mark that stands around words and is one itself; neither punctuation nor control; end of a sentence;
 end of a line (str.splitlines)."""
 
+_MIX = np.uint64(0xA076_1D64_78BD_642F)
 _MARKS_BELOW = 0x20000  # combining marks, but for the variation selectors of plane 14
 _VARIATION_SELECTORS = range(0xE0100, 0xE01F0)
 _MARKS = "…,:;!?¿؟¡()[]{}<>_#&*。？！，、；：～·।،۔؛٪.'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉$£€¥฿₽§%—–+"
@@ -154,7 +156,9 @@ class Texts:
 
     def first_visible(self, spans: Spans) -> Ints:
         """Position of the first character in each part that is not white space; its end where there is none."""
-        return np.minimum(_taken(self.visible, np.searchsorted(self.visible, spans.starts), len(self.codes)), spans.ends)
+        return np.minimum(
+            _taken(self.visible, np.searchsorted(self.visible, spans.starts), len(self.codes)), spans.ends
+        )
 
     def last_visible(self, spans: Spans) -> Ints:
         """Position of the last character in each part that is not white space; before its start where there is none."""
@@ -205,19 +209,23 @@ def paragraphs(texts: Texts) -> Spans:
 
 
 def seen_before(texts: Texts, spans: Spans) -> Bools:
-    """Whether an equal part stands earlier in the same document, for each part; exact, no hashes decide."""
-    if not len(spans.starts):
-        return np.zeros(0, np.bool_)
-    borders = np.empty(2 * len(spans.starts) + 1, np.int64)
-    borders[:-1:2], borders[1::2], borders[-1] = spans.starts, spans.ends, spans.ends[-1]
-    buffers = [None, pa.py_buffer(borders * texts.codes.itemsize), pa.py_buffer(texts.codes)]
-    parts_and_gaps = pa.Array.from_buffers(pa.large_binary(), len(borders) - 1, buffers)
-    numbers = parts_and_gaps.dictionary_encode().indices.to_numpy()[::2]
-    several = np.flatnonzero((np.bincount(numbers) > 1)[numbers])
-    _, first = np.unique(spans.documents[several] * len(borders) + numbers[several], return_index=True)
-    again = np.zeros(len(numbers), np.bool_)
-    again[several] = True
-    again[several[first]] = False
+    """Whether an equal part stands earlier in the same document, for each part.
+
+    Parts of one length that agree in some characters are found by sorting, and only those are compared, as a whole.
+    """
+    again = np.zeros(len(spans.starts), np.bool_)
+    lengths, keys = spans.lengths, spans.documents.astype(np.uint64)
+    for probe in (lengths, *(texts.codes[spans.starts + lengths * part // 8] for part in range(9))):
+        keys = keys * _MIX + probe.astype(np.uint64)
+    likely = np.sort(repeats(keys * _MIX)[0])
+    documents, starts, ends = spans.documents[likely], spans.starts[likely] * 4, spans.ends[likely] * 4
+    content, seen = texts.codes.data.cast("B"), set[tuple[int, bytes]]()
+    for part, document, start, end in zip(
+        likely.tolist(), documents.tolist(), starts.tolist(), ends.tolist(), strict=True
+    ):
+        whole = (document, bytes(content[start:end]))
+        again[part] = whole in seen
+        seen.add(whole)
     return again
 
 
