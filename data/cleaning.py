@@ -13,7 +13,6 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from data.privacy.config import PrivacyConfig
-
 from data.quality.rules import QualityConfig
 
 EMPTY = "empty"
@@ -51,9 +50,12 @@ class CleanConfig(PrivacyConfig):
     def identity(self, personal: bool) -> dict[str, Any]:
         """What of these settings changes documents, JSON-able. `personal`: of what people wrote to each other.
 
-        Where nothing is replaced, nothing is said of replacing, so that such settings change no other source's key.
+        Where nothing is replaced, nothing is said of replacing, so that such settings change no other source's key;
+        so with rules of quality where none is on.
         """
-        rules = self.model_dump(mode="json", exclude=set(PrivacyConfig.model_fields))
+        rules = self.model_dump(mode="json", exclude={*PrivacyConfig.model_fields, "quality"})
+        if self.quality.is_on:
+            rules["quality"] = self.quality.model_dump(mode="json")
         return rules | self.privacy_identity(personal)
 
 

@@ -448,3 +448,9 @@ def test_a_slot_counts_its_drops_by_rule(tmp_path, monkeypatch):
     assert facts.counts["characters_out"] == kept
     assert facts.counts["characters_dropped"] == facts.counts["characters_in"] - kept
     assert np.load(tmp_path / "signatures.npy").shape == (12, 2)
+
+
+def test_rules_enter_the_key_only_where_some_are_on():
+    assert "quality" not in CleanConfig(quality={"gopher": None}).identity(False)
+    some, others = (CleanConfig(quality={"gopher": {"min_words": least}}).identity(False) for least in (5, 6))
+    assert some["quality"] != others["quality"]
