@@ -230,7 +230,7 @@ def test_what_lies_far_beyond_max_bytes_is_not_looked_at(hub, dataset, tmp_path)
     look = runs.source.look(tmp_path)
     assert sum(item.size for item in look.items) >= 20_000
     assert hub.count("resolve/.*parquet") <= 16
-    assert "files lie beyond max_bytes" in str(look.problems[0])
+    assert "files beyond max_bytes" in str(look.problems[0])
 
 
 def test_sentences_are_joined_in_order(hub, dataset, tmp_path):
