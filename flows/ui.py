@@ -41,20 +41,21 @@ def ui(
         signal.signal(number, _interrupt)
     children: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
+    def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", module, *arguments]
         child = subprocess.Popen(
-            _prefect(*arguments), env=environment, cwd=PROJECT_ROOT, start_new_session=True, preexec_fn=_heed_interrupts
+            command, env=environment, cwd=PROJECT_ROOT, start_new_session=True, preexec_fn=_heed_interrupts
         )
         children.append(child)
         return child
 
     try:
         print("Starting the server...", flush=True)
-        server = start("server", "start", "--host", host, "--port", str(port))
+        server = start("flows.server", "start", "--host", host, "--port", str(port))
         _wait_until_healthy(f"{address}/api/health", server)
         print("Writing the deployments of prefect.yaml...", flush=True)
         _deploy(environment)
-        worker = start("worker", "start", "--pool", POOL)
+        worker = start("prefect", "worker", "start", "--pool", POOL)
         print(_welcome(address), flush=True)
         _wait_for_any(server, worker)
     except KeyboardInterrupt:
@@ -64,10 +65,6 @@ def ui(
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave children behind
         for child in reversed(children):
             _stop(child)
-
-
-def _prefect(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", *arguments]
 
 
 def _deploy(environment: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 from prefect.blocks.system import Secret
-from prefect.server.api.server import SubprocessASGIServer
+from prefect.cli import app as prefect_commands
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 import tasks.sources  # noqa: F401 - lets sources look for secrets in blocks
@@ -115,11 +115,6 @@ class Textmill:
         parameters["runtime"] = {"threads": 1, **parameters.get("runtime", {})}
         return parameters
 
-    def run(self, deployment="pipeline/python-docs", **parameters):
-        """A run as a user starts it, to its end."""
-        told = json.dumps(self.parameters(**parameters))
-        return self.prefect("deployment", "run", deployment, "--params", told, "--watch")
-
     def start(self, deployment="pipeline/python-docs", **parameters):
         """Start a run as the pages do; returns its id."""
         found = self.ask(f"deployments/name/{deployment}")
@@ -172,8 +167,54 @@ def up(tmp_path_factory, prefect_home):
             textmill.stop()
 
 
-def flow_run_id(done):
-    return re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout).group()
+@pytest.fixture
+def here(up, monkeypatch):
+    """This process as one that talks to the server."""
+    monkeypatch.setenv("TEXTMILL_STORE", up.environment["TEXTMILL_STORE"])
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("PREFECT_HOME", up.environment["PREFECT_HOME"])
+    monkeypatch.setenv("PREFECT_API_URL", up.environment["PREFECT_API_URL"])
+    before = dict(os.environ)
+    home = {PREFECT_API_URL: up.environment["PREFECT_API_URL"], PREFECT_HOME: up.environment["PREFECT_HOME"]}
+    with temporary_settings(home):
+        yield up
+        send_what_waits()
+    for name in os.environ.keys() - before.keys():  # what commands have settled for Prefect
+        del os.environ[name]
+    if server := sys.modules.get("prefect.server.api.server"):
+        server.SubprocessASGIServer._instances.clear()
+
+
+@pytest.fixture
+def textmill(here, monkeypatch, capfd):
+    """Runs a command in this process; returns its exit code, stdout and stderr."""
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["textmill", *arguments])
+        capfd.readouterr()
+        return run_app(app), *capfd.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def watched(here, monkeypatch, capfd):
+    """Runs a deployment as a user starts it, to its end; returns the command's exit code and the run's id."""
+
+    def command(deployment="pipeline/python-docs", **parameters):
+        told = json.dumps(here.parameters(**parameters))
+        arguments = ["deployment", "run", deployment, "--params", told, "--watch"]
+        monkeypatch.setattr(sys, "argv", ["prefect", *arguments])
+        capfd.readouterr()
+        code = 0
+        try:
+            prefect_commands()
+        except SystemExit as ended:
+            code = ended.code
+        out = capfd.readouterr().out
+        return code or 0, re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", out).group()
+
+    return command
 
 
 def saved(checkpoints):
@@ -184,11 +225,10 @@ def saved(checkpoints):
 STAGES = ["raw", "documents", "duplicates", "corpus", "tokenizer", "tokens", "model", "evaluation", "samples", "report"]
 
 
-def test_a_deployment_runs_and_a_rerun_is_cached(up):
-    first = up.run()
-    assert first.returncode == 0, first.stdout + first.stderr
-    seen = up.seen(flow_run_id(first))
-    assert seen.state == "Completed"
+def test_a_deployment_runs_and_a_rerun_is_cached(up, watched):
+    code, run_id = watched()
+    seen = up.seen(run_id)
+    assert (code, seen.state) == (0, "Completed"), seen.logs
     assert "documents letters 1/1" in seen.tasks
     assert set(seen.tasks.values()) == {"Completed"}, "nothing was there to be reused"
 
@@ -225,11 +265,11 @@ def test_prefect_itself_deploys_the_same(up):
         assert changed <= {"updated", "last_polled", "status"}, name
 
 
-def test_a_failing_run_exits_1_with_its_cause_in_the_log(up):
-    done = up.run(overrides={"sources": {"letters": {"kind": "folder", "path": str(up.folder / "nowhere")}}})
-    assert done.returncode == 1
-    seen = up.seen(flow_run_id(done))
-    assert seen.state == "Failed"
+def test_a_failing_run_exits_1_with_its_cause_in_the_log(up, watched):
+    nowhere = str(up.folder / "nowhere")
+    code, run_id = watched(overrides={"sources": {"letters": {"kind": "folder", "path": nowhere}}})
+    seen = up.seen(run_id)
+    assert (code, seen.state) == (1, "Failed")
     assert any("nowhere" in line for line in seen.logs)
 
 
@@ -237,35 +277,6 @@ def test_a_wrong_stage_is_refused_before_anything_runs(up):
     with pytest.raises(urllib.error.HTTPError) as refused:
         up.start(refresh=["modle"])
     assert refused.value.code == 409 and "modle" in refused.value.read().decode()
-
-
-@pytest.fixture
-def here(up, monkeypatch):
-    """This process as one that talks to the server."""
-    monkeypatch.setenv("TEXTMILL_STORE", up.environment["TEXTMILL_STORE"])
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setenv("PREFECT_HOME", up.environment["PREFECT_HOME"])
-    monkeypatch.setenv("PREFECT_API_URL", up.environment["PREFECT_API_URL"])
-    before = dict(os.environ)
-    home = {PREFECT_API_URL: up.environment["PREFECT_API_URL"], PREFECT_HOME: up.environment["PREFECT_HOME"]}
-    with temporary_settings(home):
-        yield up
-        send_what_waits()
-    for name in os.environ.keys() - before.keys():  # what commands have settled for Prefect
-        del os.environ[name]
-    SubprocessASGIServer._instances.clear()
-
-
-@pytest.fixture
-def textmill(here, monkeypatch, capfd):
-    """Runs a command in this process; returns its exit code, stdout and stderr."""
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["textmill", *arguments])
-        capfd.readouterr()
-        return run_app(app), *capfd.readouterr()
-
-    return command
 
 
 def test_a_source_finds_its_secret_in_a_block(here):
@@ -327,12 +338,11 @@ def last_line(err):
     return err.splitlines()[-1]
 
 
-def test_a_vocabulary_that_the_text_does_not_allow_is_one_line(up):
-    command = [sys.executable, "-m", "flows", "run", "python-docs", *settings_without_tokenizer(up)]
-    command.append("--set=tokenizer.vocab_size=5000")
-    done = subprocess.run(command, env=up.environment, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1
-    assert last_line(done.stderr).startswith("textmill: tokenizer.vocab_size is 5,000")
+def test_a_vocabulary_that_the_text_does_not_allow_is_one_line(up, textmill):
+    setting = "--set=tokenizer.vocab_size=5000"
+    code, _, err = textmill("run", "python-docs", *settings_without_tokenizer(up), setting)
+    assert code == 1
+    assert last_line(err).startswith("textmill: tokenizer.vocab_size is 5,000")
 
 
 def test_a_source_that_cleaning_empties_is_one_line(up, textmill):
@@ -352,6 +362,7 @@ def test_the_first_start_makes_the_database(tmp_path):
         first.stop()
 
 
+@pytest.mark.long
 def test_who_is_cancelled_or_stopped_saves_and_the_next_run_goes_on(up):  # the last test: nothing is up after it
     run_id, checkpoints, changes = up.start_training(5000)
     up.ask(f"flow_runs/{run_id}/set_state", state={"type": "CANCELLING"})
