@@ -5,6 +5,7 @@ import json
 import random
 import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from data.formats import decompression
 from data.sources.base import SourceError
 from data.sources.chats.pseudonyms import NumberedNames
+from data.sources.dumps import grouping
 from data.sources.dumps import lines as reddit_lines
 from data.sources.dumps import threads as reddit_threads
+from data.sources.dumps.grouping import grouped
 from data.sources.dumps.posts import Post
-from data.sources.dumps.threads import grouped, ordered, thread_texts
+from data.sources.dumps.threads import ordered, thread_texts
 from tests.reddit_dumps import comment, dump, lines, reddit_runs, submission
 from tests.source_runs import texts
 
@@ -121,9 +124,11 @@ def batches(posts):
     return [posts[start : start + 7] for start in range(0, len(posts), 7)]
 
 
-@pytest.mark.parametrize("limit", [15_000, 100_000, 10_000_000])
-def test_threads_are_brought_together_in_bounded_memory(monkeypatch, limit):
-    monkeypatch.setattr(reddit_threads, "HELD_BYTES", limit)
+@pytest.mark.parametrize("part", [500, 10_000_000])
+@pytest.mark.parametrize("limit", [3_000, 30_000, 10_000_000])
+def test_threads_are_brought_together_in_bounded_memory(monkeypatch, limit, part):
+    monkeypatch.setattr(grouping, "HELD_BYTES", limit)
+    monkeypatch.setattr(grouping, "PART_BYTES", part)
     posts = made(1500, 200)
     groups = list(grouped(batches(posts)))
     assert {group[0].link: group for group in groups} == by_thread(posts)
@@ -133,18 +138,22 @@ def test_threads_are_brought_together_in_bounded_memory(monkeypatch, limit):
 
 
 def test_a_single_thread_larger_than_memory_allows_comes_whole(monkeypatch):
-    monkeypatch.setattr(reddit_threads, "HELD_BYTES", 10_000)
+    monkeypatch.setattr(grouping, "HELD_BYTES", 10_000)
+    monkeypatch.setattr(grouping, "PART_BYTES", 10_000)
     posts = made(500, 1)
     assert list(grouped(batches(posts))) == [posts]
 
 
-def test_no_room_is_said(monkeypatch):
-    monkeypatch.setattr(reddit_threads, "HELD_BYTES", 1000)
+def test_no_room_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(grouping, "HELD_BYTES", 1000)
 
-    def fail(*_):
-        raise OSError(28, "No space left on device")
+    @contextmanager
+    def full_disk(prefix):
+        for number in range(64):
+            (tmp_path / str(number)).symlink_to("/dev/full")
+        yield str(tmp_path)
 
-    monkeypatch.setattr(reddit_threads, "_encode", fail)
+    monkeypatch.setattr(grouping.tempfile, "TemporaryDirectory", full_disk)
     with pytest.raises(SourceError, match=r"No space left on device.*TMPDIR"):
         list(grouped(batches(made(100, 5))))
 
@@ -152,18 +161,18 @@ def test_no_room_is_said(monkeypatch):
 def test_reading_in_files_changes_no_document(folder, tmp_path, monkeypatch):
     (folder / "RC_2024-01.zst").write_bytes(dump(*POSTS[20:], POSTS[20], window_log=20))
     (folder / "RS_2024-01.zst").write_bytes(dump(*POSTS[:20], window_log=20))
-    runs = {limit: reddit_runs(tmp_path) for limit in (10**9, 10_000)}
+    runs = {limit: reddit_runs(tmp_path) for limit in (10**9, 2_000)}
     found = {}
     for limit, run in runs.items():
-        monkeypatch.setattr(reddit_threads, "HELD_BYTES", limit)
+        monkeypatch.setattr(grouping, "HELD_BYTES", limit)
         found[limit] = texts(run.run())
-    assert found[10**9] == found[10_000]
-    assert len(found[10_000]) == 25
+    assert found[10**9] == found[2_000]
+    assert len(found[2_000]) == 25
     assert all(run.why[("repeated", "2024-01")].endswith("t1_c0") for run in runs.values())
 
 
 def test_a_score_that_no_number_holds_is_unknown(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(reddit_threads, "HELD_BYTES", 10)
+    monkeypatch.setattr(grouping, "HELD_BYTES", 10)
     (folder / "a.jsonl").write_bytes(lines(submission(score=10**30), comment("c1"), comment("c2", score=-(10**19))))
     (found,) = reddit_runs(tmp_path).run().values()
     assert found.meta["score"] is None and found.meta["comments"] == 2

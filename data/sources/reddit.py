@@ -83,7 +83,7 @@ class RedditConfig(PseudonymSettings, PathSettings, SourceConfig):
     def reading_identity(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
-            "reader": 1,
+            "reader": 2,
             "as": self.documents,
             "subreddits": list(self.subreddits),
             "minimum_score": self.minimum_score,

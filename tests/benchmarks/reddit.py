@@ -97,11 +97,11 @@ def run(folder: Path, dumps: str, form: str, held: int) -> None:
     """One measured run in this process; prints a JSON object."""
     from data.ledger import assign
     from data.sources.base import Problem
-    from data.sources.dumps import threads
+    from data.sources.dumps import grouping
     from data.sources.reddit import RedditConfig
 
     os.environ["TEXTMILL_PSEUDONYM_KEY"] = "a secret for the benchmark"
-    threads.HELD_BYTES = held or threads.HELD_BYTES
+    grouping.HELD_BYTES = held or grouping.HELD_BYTES
     config = RedditConfig.model_validate({"kind": "reddit", "path": dumps, "as": form})
     begin, work_begin = time.perf_counter(), time.process_time()
     look = config.look(folder)
@@ -143,7 +143,7 @@ def main() -> int:
         "threads": ("wide", "threads", 0),
         "posts": ("wide", "posts", 0),
         "threads, window of 8 MiB": ("narrow", "threads", 0),
-        "threads in files, window of 8 MiB": ("narrow", "threads", 20_000_000),
+        "threads in files, window of 8 MiB": ("narrow", "threads", 10_000_000),
     }
     with tempfile.TemporaryDirectory() as name:
         module = [sys.executable, "-m", "tests.benchmarks.reddit", "--megabytes", str(arguments.megabytes), "--folder"]

@@ -7,9 +7,10 @@ from typing import Any
 from data.facts import counted
 from data.sources.base import Problem, RawDocument
 from data.sources.chats.pseudonyms import Names
+from data.sources.dumps.grouping import grouped
 from data.sources.dumps.lines import Wrong, compression_of, lines_of
 from data.sources.dumps.posts import DELETED, Post, iso, name_of, post_of, without_users
-from data.sources.dumps.threads import Repeats, grouped, ordered, thread_texts, without_repeats
+from data.sources.dumps.threads import Repeats, ordered, thread_texts, without_repeats
 from data.sources.pack import PackedItem
 
 _SITE = "https://www.reddit.com"

@@ -1,131 +1,16 @@
-"""Posts brought together by thread, in bounded memory, and threads as text.
+"""Threads as text: posts in the order in which they are read, with the names of those who wrote them."""
 
-Posts of one thread lie anywhere in a dump's two files. As long as they are few they are held; beyond `HELD_BYTES` what
-has been brought together so far goes into files by a hash of the thread's id, which are then taken one by one, and
-divided again if they are too large. A single thread is always held as a whole. Knows nothing of dumps.
-"""
-
-import struct
-import sys
-import tempfile
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from operator import lt
-from pathlib import Path
-from typing import BinaryIO
-
-import msgspec
-import xxhash
 
 from data.facts import counted
-from data.sources.base import SourceError
 from data.sources.chats.pseudonyms import Names
 from data.sources.dumps.posts import Post, without_users
 
-HELD_BYTES = 100_000_000  # of posts in memory
 DOCUMENT_CHARACTERS = 1_000_000  # a longer thread is cut between comments
-_FILES = 64
-_DEEPEST = 4  # times that files are divided again; what is still too large then is one thread
-_POST_BYTES = 500  # a post without its text
-_TOGETHER = 20  # groups written and read at a time
-_BUFFER = 1 << 17
 _NAMED = 5  # repeated posts named in one problem
 _NAMES_HELD = 1_000
-_SIZE = struct.Struct("<I")
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[list[Post]]).decode
-
-
-def grouped(batches: Iterable[Sequence[Post]], by_thread: bool = True) -> Iterator[list[Post]]:
-    """Posts with the same thread, or else the same post again, together; each group in the order of the posts.
-
-    Raises SourceError when there is no room for the files.
-    """
-    return _grouped(batches, by_thread, 0)
-
-
-def _grouped(batches: Iterable[Sequence[Post]], by_thread: bool, level: int) -> Iterator[list[Post]]:
-    """Posts put together; those that do not fit into memory meet in files, and groups of them are batches again."""
-    held: dict[str, list[Post]] = defaultdict(list)
-    size = 0
-    with ExitStack() as stack:
-        files: _Files | None = None
-        for batch in batches:
-            if by_thread:
-                for post in batch:
-                    held[post.link].append(post)
-            else:
-                for post in batch:
-                    held[f"s{post.id}" if post.is_submission else post.id].append(post)
-            size += sum(map(sys.getsizeof, [post.text for post in batch])) + _POST_BYTES * len(batch)
-            if size > HELD_BYTES and level < _DEEPEST:
-                if files is None:
-                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="textmill-"))
-                    files = _Files(Path(folder), by_thread, level)
-                files.add(held.values())
-                held.clear()
-                size = 0
-        if files is None:
-            for key in list(held):
-                yield held.pop(key)
-            return
-        files.add(held.values())
-        held.clear()
-        for path in files.close():
-            yield from _grouped(_read(path), by_thread, level + 1)
-            path.unlink()
-
-
-class _Files:
-    """Groups of posts in files by a hash of their thread."""
-
-    def __init__(self, folder: Path, by_thread: bool, level: int) -> None:
-        self._paths = [folder / f"{number:02d}" for number in range(_FILES)]
-        self._files: list[BinaryIO] = [path.open("wb", buffering=_BUFFER) for path in self._paths]
-        self._by_thread = by_thread
-        self._level = level
-
-    def add(self, groups: Iterable[list[Post]]) -> None:
-        waiting: list[list[list[Post]]] = [[] for _ in self._paths]
-        for group in groups:
-            key = group[0].link if self._by_thread else group[0].id
-            place = xxhash.xxh32_intdigest(key.encode(), self._level) % _FILES
-            waiting[place].append(group)
-            if len(waiting[place]) >= _TOGETHER:
-                self._write(place, waiting[place])
-                waiting[place] = []
-        for place, rest in enumerate(waiting):
-            self._write(place, rest)
-
-    def _write(self, place: int, groups: list[list[Post]]) -> None:
-        try:
-            posts = _encode(groups)
-            self._files[place].write(_SIZE.pack(len(posts)) + posts)
-        except OSError as error:
-            raise _no_room(self._paths[place], error) from error
-
-    def close(self) -> list[Path]:
-        """The files, to be read."""
-        for path, file in zip(self._paths, self._files, strict=True):
-            try:
-                file.close()
-            except OSError as error:
-                raise _no_room(path, error) from error
-        return self._paths
-
-
-def _no_room(path: Path, error: OSError) -> SourceError:
-    return SourceError(
-        f"Threads are put together in {path.parent}, which cannot be written ({error.strerror}). A month needs about a "
-        "fifth of its decompressed size there; name a roomier folder in the environment variable TMPDIR."
-    )
-
-
-def _read(path: Path) -> Iterator[list[Post]]:
-    with path.open("rb", buffering=_BUFFER) as file:
-        while size := file.read(_SIZE.size):
-            yield from _decode(file.read(_SIZE.unpack(size)[0]))
 
 
 class Repeats:
