@@ -1,0 +1,108 @@
+"""The band table of one slot: which documents agree in which bands, as hashes in ascending order.
+
+With it lie the signatures by which candidates are verified, one byte of each value: two different values share that
+byte once in 256, which the estimate takes into account (b-bit minwise hashing, Li and Koenig, WWW 2010). Together they
+are what a later slot needs to know of an earlier one's texts: values + 12 x bands bytes per document.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import TextmillError
+from data.near.config import NearConfig
+from data.near.shingles import Hashes, mixed
+from data.near.signatures import NOTHING, Signatures
+
+HASHES_FILE = "near-hashes.npy"
+ROWS_FILE = "near-rows.npy"
+SIGNATURES_FILE = "near-signatures.npy"
+_LAST = (1 << 64) - 1
+
+Bytes = NDArray[np.uint8]
+Rows = NDArray[np.uint32]
+Range = tuple[int, int]  # of hashes, from the first to the last
+
+
+class UnusableBandsError(TextmillError):
+    """A band table that is not as it was written."""
+
+
+def signature_bytes(signatures: Signatures) -> Bytes:
+    """The lowest byte of every value, (documents, values) uint8."""
+    return signatures.astype(np.uint8)
+
+
+def similarities(left: Bytes, right: Bytes) -> NDArray[np.float64]:
+    """Estimated Jaccard similarity of pairs of signatures (pairs, values), (pairs,)."""
+    share = np.count_nonzero(left == right, axis=1) / left.shape[1]
+    estimates: NDArray[np.float64] = np.maximum(0.0, (share - 1 / 256) / (1 - 1 / 256))
+    return estimates
+
+
+def band_hashes(signatures: Signatures, config: NearConfig) -> Hashes:
+    """A hash for each band of each signature, (documents, bands); equal in two where all values of the band are."""
+    rows = signatures[:, : config.bands * config.rows].reshape(len(signatures), config.bands, config.rows)
+    hashes = np.broadcast_to(np.arange(1, config.bands + 1, dtype=np.uint64), rows.shape[:2]).copy()
+    for row in range(config.rows):
+        hashes = mixed(hashes ^ rows[:, :, row])
+    return hashes
+
+
+def write_bands(signatures: Signatures, config: NearConfig, out: Path) -> None:
+    """Write near-hashes.npy (uint64, ascending), near-rows.npy (uint32, beside them) and near-signatures.npy.
+
+    Documents without words stand in no band, so that they match nothing. Memory: about 36 x bands bytes per document.
+    """
+    rows = np.flatnonzero((signatures != NOTHING).any(axis=1))
+    hashes = band_hashes(signatures[rows], config).ravel()
+    order = np.argsort(hashes, kind="stable")  # equal ones stay in the order of rows
+    np.save(out / HASHES_FILE, hashes[order], allow_pickle=False)
+    np.save(out / ROWS_FILE, np.repeat(rows, config.bands)[order].astype(np.uint32), allow_pickle=False)
+    np.save(out / SIGNATURES_FILE, signature_bytes(signatures), allow_pickle=False)
+
+
+class BandTable:
+    """The files of one slot, mapped."""
+
+    def __init__(self, folder: Path, config: NearConfig) -> None:
+        self.hashes = _open(folder / HASHES_FILE, np.uint64, None)
+        self.rows = _open(folder / ROWS_FILE, np.uint32, None)
+        self.signatures = _open(folder / SIGNATURES_FILE, np.uint8, config.values)
+        if len(self.hashes) != len(self.rows) or len(self.hashes) > len(self.signatures) * config.bands:
+            raise UnusableBandsError(
+                f"{folder} holds {len(self.hashes):,} hashes of bands for {len(self.rows):,} rows of "
+                f"{len(self.signatures):,} documents. Delete this artifact and run again: it will be rebuilt."
+            )
+
+    def read(self, range_: Range) -> tuple[Hashes, Rows]:
+        """The hashes of a range, ascending, and their rows; equal hashes have ascending rows."""
+        begin = int(np.searchsorted(self.hashes, np.uint64(range_[0])))
+        end = int(np.searchsorted(self.hashes, np.uint64(range_[1]), side="right"))
+        return np.array(self.hashes[begin:end]), np.array(self.rows[begin:end])
+
+
+def hash_ranges(number: int) -> Iterator[Range]:
+    """All hashes, in so many ranges of equal size."""
+    borders = [(_LAST + 1) * at // number for at in range(number + 1)]
+    return ((begin, end - 1) for begin, end in pairwise(borders))
+
+
+def _open(path: Path, kind: type[np.generic], width: int | None) -> NDArray[np.generic]:
+    """Map an array; an empty one is read, since nothing can be mapped."""
+    try:
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UnusableBandsError(
+            f"{path} is no array: {error}. Delete its artifact and run again: it will be rebuilt."
+        ) from error
+    if array.dtype != kind or array.shape[1:] != (() if width is None else (width,)):
+        raise UnusableBandsError(
+            f"{path} holds {array.dtype} of shape {array.shape}, but {np.dtype(kind)} of shape "
+            f"(n{'' if width is None else f', {width}'}) belongs there. "
+            "Delete its artifact and run again: it will be rebuilt."
+        )
+    return array
