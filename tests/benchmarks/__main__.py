@@ -3,7 +3,18 @@
 import subprocess
 import sys
 
-NAMES = ("tokens", "training_step", "folder", "hub", "discord", "reddit", "orchestration", "quality_rules", "quality")
+NAMES = (
+    "tokens",
+    "training_step",
+    "folder",
+    "hub",
+    "discord",
+    "reddit",
+    "orchestration",
+    "quality_rules",
+    "near_duplicates",
+    "quality",
+)
 
 if __name__ == "__main__":
     codes = [subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"]).returncode for name in NAMES]
