@@ -3,7 +3,8 @@
 What cleaning means is data/cleaning.py's matter, what a raw document is each source's. This module walks the
 documents, counts every drop under the name of its reason with examples, and signs what it keeps. What personal data
 are is data/privacy's matter; that they are replaced before anything is judged or shown is done here. The rules of
-quality (data/quality) judge batch by batch what the other reasons left.
+quality (data/quality) judge batch by batch what the other reasons left. Of near duplicates (data/near) it writes what
+they are found by.
 """
 
 import json
@@ -19,6 +20,9 @@ import xxhash
 from data.cleaning import CleanConfig, judge, normalise
 from data.facts import Facts, Progress, no_progress
 from data.licences import is_redistributable
+from data.near.bands import BandWriter
+from data.near.config import NearConfig
+from data.near.signatures import near_signatures
 from data.privacy.config import PersonalType
 from data.privacy.replacing import replace
 from data.quality.rules import QualityConfig, first_broken_rules
@@ -45,6 +49,7 @@ def clean_slot(
     licence: str,
     progress: Progress = no_progress,
     personal: bool = False,
+    near: NearConfig | None = None,
 ) -> Facts:
     """Clean the documents of one slot.
 
@@ -53,18 +58,20 @@ def clean_slot(
     licence      of the source; a document's own licence goes before it
     progress     gets (documents so far, 0, "documents"): how many will come is not known
     personal     whether the source is of what people wrote to each other; then personal data are replaced by default
+    near         how near duplicates are to be found; None: they are not, and nothing is written for it
 
     Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
-    (documents kept, 2), row i for document i, and drops.json. Memory: one batch of text, and 16 bytes per
-    document kept. Characters are code points; `characters_in` minus `characters_dropped` minus
-    `characters_out` is what normalising and replacing took away. `replaced_email` and so on count what was replaced in
-    the documents kept. The facts' notes name every problem.
+    (documents kept, 2), row i for document i, drops.json, and with `near` the band table (data/near/bands.py).
+    Memory: one batch of text, and 16 bytes per document kept, with `near` some 800 more. Characters are code points;
+    `characters_in` minus `characters_dropped` minus `characters_out` is what normalising and replacing took away.
+    `replaced_email` and so on count what was replaced in the documents kept. The facts' notes name every problem.
     """
     drops = DropLog()
     types = config.types_replaced(personal)
     replaced: Counter[PersonalType] = Counter()
     licences: set[str] = set()
     signatures = bytearray()
+    bands = BandWriter(near) if near else None
     documents_in = characters_in = characters_dropped = characters_out = bytes_out = 0
     problems: list[str] = []
     unread = 0
@@ -83,6 +90,8 @@ def clean_slot(
             signatures.extend(sign(content))
             licences.add(row.licence)
             replaced.update(row.replaced)
+        if bands and near:
+            bands.add(near_signatures([row.text for row in batch.rows], near))
         writer.write(batch.drain())
 
     with ShardWriter(out / DOCUMENTS_FILE, DOCUMENTS) as writer:
@@ -117,6 +126,8 @@ def clean_slot(
     progress(documents_in, 0, "documents")
     rows = np.frombuffer(bytes(signatures), ">u8").astype(np.uint64).reshape(-1, 2)
     np.save(out / SIGNATURES_FILE, rows, allow_pickle=False)
+    if bands:
+        bands.write(out)
     drops.write(out / DROPS_FILE)
     counts = {
         "documents_in": documents_in,

@@ -1,8 +1,8 @@
-"""Exact duplicates across the slots of a source, as one drop list per slot.
+"""Duplicates across the slots of a corpus, as one drop list per slot: equal documents, and near ones where asked.
 
 A document is dropped when it equals an earlier one in slot order, kept or not: so a list depends on what comes
 before it and on nothing after it, and appending to a corpus leaves every earlier list as it was. Knows 128-bit
-signatures (data/documents.py says of what), not texts.
+signatures (data/documents.py says of what), not texts; near duplicates (data/near) are handed in as matches.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from data.errors import TextmillError
 from data.facts import Facts, Progress, no_progress
-from data.shards import MATCHES, ShardWriter
+from data.near.config import NearConfig
+from data.near.join import Matches
+from data.shards import MATCHES, NEAR_MATCHES, ShardWriter
 
 DROPS_FILE = "drops.npy"
 MATCHES_FILE = "matches.parquet"
@@ -23,17 +26,29 @@ _CHUNK = 1 << 20  # rows of an earlier slot compared at once
 Signatures = NDArray[np.uint64]
 
 
+class DuplicatesConfig(BaseModel):
+    """Which documents count as copies of earlier ones. Equal ones always do, wherever their lines are broken."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    near: NearConfig | None = Field(None, description="Near duplicates, by MinHash; null: only equal ones are dropped.")
+
+
 class UnusableSignaturesError(TextmillError):
     """A signature file that is no (n, 2) array of uint64."""
 
 
-def exact_duplicates(signature_paths: Sequence[Path], out: Path, progress: Progress = no_progress) -> Facts:
+def exact_duplicates(
+    signature_paths: Sequence[Path], out: Path, progress: Progress = no_progress, near: Matches | None = None
+) -> Facts:
     """Write the drop list of the last slot of a chain.
 
     signature_paths  signatures.npy of slots 0..k in slot order, each (documents, 2) uint64
+    near             near duplicates among the documents of slot k, to be dropped as well
 
     Writes drops.npy, int64 ascending row numbers of slot k to drop (length 0 when there are none), and
-    matches.parquet, for each of them the earliest equal document (no file when there are none).
+    matches.parquet, for each of them the earliest equal document (no file when there are none). With `near` the latter
+    also says how similar the two are estimated to be; null stands for equal, which goes before similar.
     Memory: the signatures of slot k, and one mapped file at a time of the others.
     """
     *earlier_paths, own_path = signature_paths
@@ -51,17 +66,36 @@ def exact_duplicates(signature_paths: Sequence[Path], out: Path, progress: Progr
             match_slot[ours] = slot
             match_row[ours] = start + theirs[first]
         progress(slot + 1, len(earlier_paths), "slots")
-    matched_earlier = match_slot[group] < len(earlier_paths)
-    drops = np.flatnonzero(matched_earlier | (first_rows[group] != np.arange(len(own))))
-    np.save(out / DROPS_FILE, drops.astype(np.int64), allow_pickle=False)
+    drops = np.flatnonzero((match_slot[group] < len(earlier_paths)) | (first_rows[group] != np.arange(len(own))))
     matched = group[drops]
-    with ShardWriter(out / MATCHES_FILE, MATCHES) as writer:
-        writer.write(pa.table([drops, match_slot[matched], match_row[matched]], schema=MATCHES))
-    from_earlier = int(matched_earlier.sum())
+    rows: list[NDArray[np.generic]] = [drops, match_slot[matched], match_row[matched]]
+    if near is None:
+        return _write(out, len(own), len(earlier_paths), pa.table(rows, schema=MATCHES))
+    alone = ~np.isin(near.rows, drops)
+    rows = [
+        np.concatenate([ours, theirs[alone]])
+        for ours, theirs in zip(rows, (near.rows, near.earlier_slots, near.earlier_rows), strict=True)
+    ]
+    equal = np.arange(len(rows[0])) < len(drops)
+    similarity = np.concatenate([np.zeros(len(drops)), near.similarities[alone]])
+    columns = [pa.array(rows[0]), pa.array(rows[1], pa.int32()), pa.array(rows[2])]
+    table = pa.table([*columns, pa.array(similarity, pa.float32(), mask=equal)], schema=NEAR_MATCHES)
+    facts = _write(out, len(own), len(earlier_paths), table.sort_by("row"))
+    facts.counts["near_duplicates_dropped"] = int(alone.sum())
+    return facts
+
+
+def _write(out: Path, documents: int, slot: int, matches: pa.Table) -> Facts:
+    """Write a slot's drop list and matches, which ascend by row, and count them."""
+    drops = matches["row"].to_numpy()
+    np.save(out / DROPS_FILE, drops.astype(np.int64), allow_pickle=False)
+    with ShardWriter(out / MATCHES_FILE, matches.schema) as writer:
+        writer.write(matches)
+    from_earlier = int((matches["earlier_slot"].to_numpy() < slot).sum())
     return Facts(
         counts={
-            "documents_in": len(own),
-            "documents_out": len(own) - len(drops),
+            "documents_in": documents,
+            "documents_out": documents - len(drops),
             "duplicates_dropped": len(drops),
             "duplicates_of_earlier_slots": from_earlier,
             "duplicates_within_slot": len(drops) - from_earlier,

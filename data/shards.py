@@ -49,6 +49,8 @@ MATCHES = pa.schema(
     ]
 )
 
+NEAR_MATCHES = pa.schema([*MATCHES, pa.field("similarity", pa.float32())])  # estimated; null: the two are equal
+
 
 class DamagedShardError(TextmillError):
     """A Parquet file that cannot be read back as it was written."""

@@ -6,13 +6,14 @@ from prefect import flow
 
 from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
+from tasks.duplicates import find_duplicates
 from tasks.encoding import choose_tokenizer, encode
 from tasks.prepared import Prepared, remember
 from tasks.registry import Stage
 from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.sources import fetch
-from tasks.text import clean, find_duplicates, split
+from tasks.text import clean, split
 
 
 @flow(flow_run_name="corpus {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)
@@ -42,8 +43,8 @@ def build_corpus(run: Run, recipe: Recipe) -> Prepared:
     """All stages of a corpus in their order."""
     sources = recipe.used_sources()
     raw = fetch(run, sources)
-    documents = clean(run, raw, sources, recipe.cleaning)
-    drops = find_duplicates(run, documents)
+    documents = clean(run, raw, sources, recipe.cleaning, recipe.duplicates.near)
+    drops = find_duplicates(run, documents, recipe.duplicates)
     shards, index = split(run, documents, drops, recipe.split, recipe.name)
     tokenizer = choose_tokenizer(run, shards, recipe.tokenizer, recipe.name)
     tokens = encode(run, shards, tokenizer)

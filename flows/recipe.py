@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data.cleaning import CleanConfig
 from data.corpus import SplitConfig
+from data.duplicates import DuplicatesConfig
 from data.errors import TextmillError
 from data.sources.base import SourceConfig
 from data.sources.registry import AnySource
@@ -52,6 +53,9 @@ class Recipe(BaseModel):
         description="Where the text comes from, by a name of your choice.",
     )
     cleaning: CleanConfig = Field(default_factory=CleanConfig, description="What is done to each document.")
+    duplicates: DuplicatesConfig = Field(
+        default_factory=DuplicatesConfig, description="Which documents are dropped as copies of earlier ones."
+    )
     split: SplitConfig = Field(default_factory=SplitConfig, description="How text is held out for validation.")
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="How text becomes ids.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="Shape of the model.")

@@ -1,4 +1,4 @@
-"""The stages between raw slots and the corpus: documents, duplicates, corpus shards, and the index on top.
+"""The stages between raw slots and the corpus, but for duplicates: documents, corpus shards, and the index on top.
 
 Each works slot by slot, in the order in which slots were opened, over all sources; that order never changes as a
 corpus grows, so a later slot is compared with earlier ones and never the other way round.
@@ -14,12 +14,12 @@ from typing import Any
 
 from data.cleaning import CleanConfig
 from data.corpus import TRAIN_FILE, VALIDATION_FILE, SplitConfig, split_slot
-from data.digests import text_digest
-from data.documents import SIGNATURES_FILE, clean_slot
-from data.duplicates import DROPS_FILE, exact_duplicates
+from data.documents import clean_slot
+from data.duplicates import DROPS_FILE
 from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef
+from data.near.config import NearConfig
 from data.quality.rules import QualityConfig
 from data.sources.base import SourceConfig, of_source
 from data.store import Build
@@ -46,8 +46,14 @@ class Slot:
         return f"{self.source}-{self.number:04d}"
 
 
-def clean(run: Run, slots: Sequence[Slot], sources: Mapping[str, SourceConfig], config: CleanConfig) -> list[Slot]:
-    """Documents of every raw slot."""
+def clean(
+    run: Run,
+    slots: Sequence[Slot],
+    sources: Mapping[str, SourceConfig],
+    config: CleanConfig,
+    near: NearConfig | None = None,
+) -> list[Slot]:
+    """Documents of every raw slot; `near` says what is prepared for finding near duplicates."""
     units = []
     for slot in slots:
         source = sources[slot.source]
@@ -59,11 +65,13 @@ def clean(run: Run, slots: Sequence[Slot], sources: Mapping[str, SourceConfig], 
             "source": slot.source,
             "licence": source.licence,
         }
-        make = partial(_clean, source, run.store.path(slot.ref), config, slot.source)
+        if near:
+            recipe["near"] = near.signing_identity()
+        make = partial(_clean, source, run.store.path(slot.ref), config, slot.source, near)
         units.append(
             Unit(slot.name, slot.label, identity("documents", recipe, {"raw": slot.ref.digest}), (slot.ref,), make)
         )
-    documents = _with_refs(slots, run_units(run, "documents", units))
+    documents = with_refs(slots, run_units(run, "documents", units))
     for name, source in sources.items():
         _refuse_empty(run, name, source, [slot for slot in documents if slot.source == name])
     return documents
@@ -92,32 +100,19 @@ def _refuse_empty(run: Run, name: str, source: SourceConfig, documents: Sequence
 
 
 def _clean(
-    source: SourceConfig, raw: Path, config: CleanConfig, name: str, build: Build, progress: UnitProgress
+    source: SourceConfig,
+    raw: Path,
+    config: CleanConfig,
+    name: str,
+    near: NearConfig | None,
+    build: Build,
+    progress: UnitProgress,
 ) -> Facts:
     notes: list[str] = []
     documents = source.read(raw, notes.append)
-    facts = clean_slot(documents, build.out, config, name, source.licence, progress, source.personal)
+    facts = clean_slot(documents, build.out, config, name, source.licence, progress, source.personal, near)
     facts.notes += notes
     return facts
-
-
-def find_duplicates(run: Run, documents: Sequence[Slot]) -> list[Slot]:
-    """Drop list of every slot, against all slots before it."""
-    units = []
-    chain = ""
-    paths: list[Path] = []
-    for slot in documents:
-        chain = text_digest(chain + run.store.manifest(slot.ref).files[SIGNATURES_FILE].logical)
-        paths.append(run.store.path(slot.ref) / SIGNATURES_FILE)
-        make = partial(_find_duplicates, tuple(paths))
-        units.append(
-            Unit(slot.name, slot.label, identity("duplicates", {"match": "exact"}, {"chain": chain}), (slot.ref,), make)
-        )
-    return _with_refs(documents, run_units(run, "duplicates", units))
-
-
-def _find_duplicates(paths: tuple[Path, ...], build: Build, progress: UnitProgress) -> Facts:
-    return exact_duplicates(paths, build.out, progress)
 
 
 def split(
@@ -148,7 +143,7 @@ def split(
                     passages += int(counts["validation_passages"])
                     bytes_ += int(counts["validation_bytes"])
                 waiting = waiting[len(batch) :]
-        slots = _with_refs(documents, [made[at] for at in range(len(documents))])
+        slots = with_refs(documents, [made[at] for at in range(len(documents))])
         index = _publish_index(run, work, slots, config, name)
     run.finish("corpus")
     return slots, index
@@ -228,5 +223,6 @@ def _shards(run: Run, corpus: Sequence[Slot], file: str) -> dict[str, list[tuple
     return found
 
 
-def _with_refs(slots: Sequence[Slot], refs: Sequence[ArtifactRef]) -> list[Slot]:
+def with_refs(slots: Sequence[Slot], refs: Sequence[ArtifactRef]) -> list[Slot]:
+    """The slots as the next stage made them."""
     return [replace(slot, ref=ref) for slot, ref in zip(slots, refs, strict=True)]

@@ -20,6 +20,7 @@ from data.near.signatures import NOTHING, Signatures
 HASHES_FILE = "near-hashes.npy"
 ROWS_FILE = "near-rows.npy"
 SIGNATURES_FILE = "near-signatures.npy"
+FILES = (HASHES_FILE, ROWS_FILE, SIGNATURES_FILE)
 _LAST = (1 << 64) - 1
 
 Bytes = NDArray[np.uint8]
@@ -52,17 +53,43 @@ def band_hashes(signatures: Signatures, config: NearConfig) -> Hashes:
     return hashes
 
 
-def write_bands(signatures: Signatures, config: NearConfig, out: Path) -> None:
-    """Write near-hashes.npy (uint64, ascending), near-rows.npy (uint32, beside them) and near-signatures.npy.
+class BandWriter:
+    """Gathers a slot's documents, batch by batch, and writes what later slots need to know of them.
 
-    Documents without words stand in no band, so that they match nothing. Memory: about 36 x bands bytes per document.
+    Documents without words stand in no band, so that they match nothing. Memory: values + 8 x bands bytes per document,
+    and some 30 x bands while writing.
     """
-    rows = np.flatnonzero((signatures != NOTHING).any(axis=1))
-    hashes = band_hashes(signatures[rows], config).ravel()
-    order = np.argsort(hashes, kind="stable")  # equal ones stay in the order of rows
-    np.save(out / HASHES_FILE, hashes[order], allow_pickle=False)
-    np.save(out / ROWS_FILE, np.repeat(rows, config.bands)[order].astype(np.uint32), allow_pickle=False)
-    np.save(out / SIGNATURES_FILE, signature_bytes(signatures), allow_pickle=False)
+
+    def __init__(self, config: NearConfig) -> None:
+        self._config = config
+        self._documents = 0
+        self._bytes = [np.empty((0, config.values), np.uint8)]
+        self._hashes = [np.empty(0, np.uint64)]
+        self._rows = [np.empty(0, np.uint32)]
+
+    def add(self, signatures: Signatures) -> None:
+        """The next documents."""
+        rows = np.flatnonzero((signatures != NOTHING).any(axis=1))
+        self._bytes.append(signature_bytes(signatures))
+        self._hashes.append(band_hashes(signatures[rows], self._config).ravel())
+        self._rows.append((self._documents + rows).astype(np.uint32))
+        self._documents += len(signatures)
+
+    def write(self, out: Path) -> None:
+        """Write near-hashes.npy (uint64, ascending), near-rows.npy (uint32, beside them) and near-signatures.npy."""
+        np.save(out / SIGNATURES_FILE, np.concatenate(self._bytes), allow_pickle=False)
+        hashes = np.concatenate(self._hashes)
+        order = np.argsort(hashes, kind="stable")  # equal ones stay in the order of rows
+        np.save(out / HASHES_FILE, hashes[order], allow_pickle=False)
+        rows = np.concatenate(self._rows)
+        np.save(out / ROWS_FILE, rows[order // self._config.bands], allow_pickle=False)
+
+
+def write_bands(signatures: Signatures, config: NearConfig, out: Path) -> None:
+    """The same for documents that are all there."""
+    writer = BandWriter(config)
+    writer.add(signatures)
+    writer.write(out)
 
 
 class BandTable:

@@ -1,5 +1,7 @@
 """What near duplicates are: settings that change signatures, band tables and drop lists."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
@@ -24,6 +26,10 @@ class NearConfig(BaseModel):
     threshold: float = Field(
         0.8, ge=0.5, le=1, description="Estimated Jaccard similarity from which on the later document is dropped."
     )
+
+    def signing_identity(self) -> dict[str, Any]:
+        """What of these settings changes signatures and band tables, JSON-able; the threshold acts later."""
+        return self.model_dump(mode="json", exclude={"threshold"})
 
     @model_validator(mode="after")
     def _bands_fit(self) -> "NearConfig":
