@@ -19,7 +19,8 @@ def edited(text: list[str], edits: int, rng: random.Random) -> list[str]:
     text = list(text)
     for _ in range(edits):
         at = rng.randrange(len(text))
-        text[at : at + rng.choice([0, 1])] = rng.choice([[], rng.choices(VOCABULARY, k=1)])
+        removed, added = rng.choice([(0, 1), (1, 0), (1, 1)])
+        text[at : at + removed] = rng.choices(VOCABULARY, k=added)
     return text
 
 
