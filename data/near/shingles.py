@@ -69,7 +69,7 @@ def _runs(words: Hashes, counts: Ints, size: int) -> Shingles:
         key = words[head : head + 1].copy()
         for word in words[head + 1 : first[text + 1]]:
             key = key * _NEXT_WORD + word
-        chained[head] = (key * _NEXT_WORD + np.uint64(counts[text]))[0]  # unlike any run of `size` words
+        chained[head] = key[0]
     kept = np.zeros(len(words) + 1, np.int8)
     some = runs > 0
     np.add.at(kept, first[:-1][some], 1)
