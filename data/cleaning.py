@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from data.languages.config import RULES as LANGUAGE_RULES
+from data.languages.config import LanguageConfig
 from data.privacy.config import PrivacyConfig
 from data.quality.rules import QualityConfig
 
@@ -43,6 +45,9 @@ class CleanConfig(PrivacyConfig):
     min_characters: int = Field(
         20, ge=1, le=1_000_000_000, description="Shortest document kept, in characters, counted after normalising."
     )
+    languages: LanguageConfig | None = Field(
+        None, description="Which languages are kept, judged by a sample of each document; null keeps all, unjudged."
+    )
     quality: QualityConfig = Field(
         default_factory=QualityConfig, description="Published rules by which whole documents are dropped; none are on."
     )
@@ -53,7 +58,9 @@ class CleanConfig(PrivacyConfig):
         Where nothing is replaced, nothing is said of replacing, so that such settings change no other source's key;
         so with rules of quality where none is on.
         """
-        rules = self.model_dump(mode="json", exclude={*PrivacyConfig.model_fields, "quality"})
+        rules = self.model_dump(mode="json", exclude={*PrivacyConfig.model_fields, "languages", "quality"})
+        if self.languages:
+            rules["languages"] = {**self.languages.model_dump(mode="json"), "rules": LANGUAGE_RULES}
         if self.quality.is_on:
             rules["quality"] = self.quality.model_dump(mode="json")
         return rules | self.privacy_identity(personal)

@@ -19,6 +19,8 @@ import xxhash
 
 from data.cleaning import CleanConfig, judge, normalise
 from data.facts import Facts, Progress, no_progress
+from data.languages.config import LanguageConfig
+from data.languages.judging import judge_languages
 from data.licences import is_redistributable
 from data.near.bands import BandWriter
 from data.near.config import NearConfig
@@ -64,11 +66,13 @@ def clean_slot(
     (documents kept, 2), row i for document i, drops.json, and with `near` the band table (data/near/bands.py).
     Memory: one batch of text, and 16 bytes per document kept, with `near` some 800 more. Characters are code points;
     `characters_in` minus `characters_dropped` minus `characters_out` is what normalising and replacing took away.
-    `replaced_email` and so on count what was replaced in the documents kept. The facts' notes name every problem.
+    `replaced_email` and so on count what was replaced in the documents kept, `language_en` and so on the documents whose
+    language was judged, dropped or not. The facts' notes name every problem.
     """
     drops = DropLog()
     types = config.types_replaced(personal)
     replaced: Counter[PersonalType] = Counter()
+    languages: Counter[str] = Counter()
     licences: set[str] = set()
     signatures = bytearray()
     bands = BandWriter(near) if near else None
@@ -80,7 +84,8 @@ def clean_slot(
     def keep() -> None:
         """Judge the batch by the rules of quality and write what they leave of it."""
         nonlocal characters_dropped, characters_out, bytes_out
-        for row, reason in batch.sift(config.quality):
+        sifted = batch.sift_languages(config.languages, languages) if config.languages else []
+        for row, reason in [*sifted, *batch.sift(config.quality)]:
             drops.add(reason, row.document.native_id, row.document.position, len(row.text), row.text)
             characters_dropped += len(row.document.text)
         for row in batch.rows:
@@ -141,7 +146,8 @@ def clean_slot(
         problems.append(f"In all, {unread:,} things could not be read.")
     dropped = {f"dropped_{reason}": count for reason, count in sorted(drops.counts.items())}
     placed = {f"replaced_{one}": replaced[one] for one in types if replaced[one]}
-    return Facts(counts={**counts, **dropped, **placed}, licences=sorted(licences), notes=problems)
+    spoken = {f"language_{code}": count for code, count in sorted(languages.items())}
+    return Facts(counts={**counts, **dropped, **placed, **spoken}, licences=sorted(licences), notes=problems)
 
 
 def sign(content: bytes) -> bytes:
@@ -209,6 +215,13 @@ class _Batch:
         judged = list(zip(self.rows, first_broken_rules([row.text for row in self.rows], rules), strict=True))
         self.rows = [row for row, reason in judged if reason is None]
         return [(row, reason) for row, reason in judged if reason is not None]
+
+    def sift_languages(self, config: LanguageConfig, languages: Counter[str]) -> list[tuple[_Kept, str]]:
+        """Count all documents by language, take out those in no wanted one, and return them with the reasons."""
+        judged = list(zip(self.rows, judge_languages([row.text for row in self.rows], config), strict=True))
+        languages.update(judgement.language for _, judgement in judged)
+        self.rows = [row for row, judgement in judged if judgement.reason is None]
+        return [(row, judgement.reason) for row, judgement in judged if judgement.reason is not None]
 
     def drain(self) -> pa.Table:
         """Hand over the documents as columns and start afresh."""
