@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from data.edits.config import EditConfig
 from data.languages.config import RULES as LANGUAGE_RULES
 from data.languages.config import LanguageConfig
 from data.privacy.config import PrivacyConfig
@@ -45,6 +46,9 @@ class CleanConfig(PrivacyConfig):
     min_characters: int = Field(
         20, ge=1, le=1_000_000_000, description="Shortest document kept, in characters, counted after normalising."
     )
+    edits: EditConfig = Field(
+        default_factory=EditConfig, description="What is taken out of documents or mended in them; nothing is."
+    )
     languages: LanguageConfig | None = Field(
         None, description="Which languages are kept, judged by a sample of each document; null keeps all, unjudged."
     )
@@ -58,7 +62,9 @@ class CleanConfig(PrivacyConfig):
         Where nothing is replaced, nothing is said of replacing, so that such settings change no other source's key;
         so with rules of quality where none is on.
         """
-        rules = self.model_dump(mode="json", exclude={*PrivacyConfig.model_fields, "languages", "quality"})
+        rules = self.model_dump(mode="json", exclude={*PrivacyConfig.model_fields, "edits", "languages", "quality"})
+        if edits := self.edits.identity():
+            rules["edits"] = edits
         if self.languages:
             rules["languages"] = {**self.languages.model_dump(mode="json"), "rules": LANGUAGE_RULES}
         if self.quality.is_on:

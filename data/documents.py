@@ -10,6 +10,7 @@ they are found by.
 import json
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 import xxhash
 
 from data.cleaning import CleanConfig, judge, normalise
+from data.edits.editing import Editor
 from data.facts import Facts, Progress, no_progress
 from data.languages.config import LanguageConfig
 from data.languages.judging import judge_languages
@@ -65,14 +67,17 @@ def clean_slot(
     Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
     (documents kept, 2), row i for document i, drops.json, and with `near` the band table (data/near/bands.py).
     Memory: one batch of text, and 16 bytes per document kept, with `near` some 800 more. Characters are code points;
-    `characters_in` minus `characters_dropped` minus `characters_out` is what normalising and replacing took away.
-    `replaced_email` and so on count what was replaced in the documents kept, `language_en` and so on the documents whose
-    language was judged, dropped or not. The facts' notes name every problem.
+    `characters_in` minus `characters_dropped` minus `characters_out` is what normalising, editing and replacing took
+    away. `replaced_email` and so on count what was replaced in the documents kept, `edited_hyphenation` the documents
+    kept that an edit changed, and `edits_hyphenation` how often it did. `language_en` and so on count all documents
+    whose language was judged. The facts' notes name every problem.
     """
     drops = DropLog()
     types = config.types_replaced(personal)
     replaced: Counter[PersonalType] = Counter()
     languages: Counter[str] = Counter()
+    edited: Counter[str] = Counter()
+    editor = Editor(config.edits, partial(normalise, config=config))
     licences: set[str] = set()
     signatures = bytearray()
     bands = BandWriter(near) if near else None
@@ -95,6 +100,9 @@ def clean_slot(
             signatures.extend(sign(content))
             licences.add(row.licence)
             replaced.update(row.replaced)
+            for name, count in row.edits.items():
+                edited[f"edited_{name}"] += 1
+                edited[f"edits_{name}"] += count
         if bands and near:
             bands.add(near_signatures([row.text for row in batch.rows], near))
         writer.write(batch.drain())
@@ -115,7 +123,7 @@ def clean_slot(
                 drops.add(LICENCE, document.native_id, document.position, len(document.text), its_licence)
                 characters_dropped += len(document.text)
                 continue
-            text = normalise(document.text, config)
+            text, its_edits = editor.edit(normalise(document.text, config))
             its_replaced: Counter[PersonalType] = Counter()
             if types:
                 text, its_replaced = replace(text, types)
@@ -123,7 +131,7 @@ def clean_slot(
                 drops.add(reason, document.native_id, document.position, len(text), text)
                 characters_dropped += len(document.text)
                 continue
-            batch.add(_Kept(document, text, its_licence, its_replaced))
+            batch.add(_Kept(document, text, its_licence, its_replaced, its_edits))
             if batch.is_full():
                 keep()
                 progress(documents_in, 0, "documents")
@@ -147,7 +155,7 @@ def clean_slot(
     dropped = {f"dropped_{reason}": count for reason, count in sorted(drops.counts.items())}
     placed = {f"replaced_{one}": replaced[one] for one in types if replaced[one]}
     spoken = {f"language_{code}": count for code, count in sorted(languages.items())}
-    return Facts(counts={**counts, **dropped, **placed, **spoken}, licences=sorted(licences), notes=problems)
+    return Facts(counts={**counts, **dropped, **placed, **edited, **spoken}, licences=sorted(licences), notes=problems)
 
 
 def sign(content: bytes) -> bytes:
@@ -189,6 +197,7 @@ class _Kept(NamedTuple):
     text: str
     licence: str
     replaced: Counter[PersonalType]
+    edits: Counter[str]
 
 
 class _Batch:
