@@ -16,13 +16,14 @@ from data.edits.config import EditConfig
 from data.languages.config import RULES as LANGUAGE_RULES
 from data.languages.config import LanguageConfig
 from data.privacy.config import PrivacyConfig
+from data.profiles import Profiled
 from data.quality.rules import QualityConfig
 
 EMPTY = "empty"
 TOO_SHORT = "too_short"
 
 
-class CleanConfig(PrivacyConfig):
+class CleanConfig(Profiled, PrivacyConfig):
     """Rules for cleaning a document. Each field changes the output, so each is part of the artifact's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,9 +61,11 @@ class CleanConfig(PrivacyConfig):
         """What of these settings changes documents, JSON-able. `personal`: of what people wrote to each other.
 
         Where nothing is replaced, nothing is said of replacing, so that such settings change no other source's key;
-        so with rules of quality where none is on.
+        so with edits, languages and rules of quality where none is on. The profile is not named: its settings are.
         """
-        rules = self.model_dump(mode="json", exclude={*PrivacyConfig.model_fields, "edits", "languages", "quality"})
+        rules = self.model_dump(
+            mode="json", exclude={*PrivacyConfig.model_fields, "profile", "edits", "languages", "quality"}
+        )
         if edits := self.edits.identity():
             rules["edits"] = edits
         if self.languages:

@@ -93,15 +93,19 @@ class RecipeError(TextmillError):
 def with_overrides(recipe: Recipe, overrides: Mapping[str, Any], where: str = "the overrides") -> Recipe:
     """The recipe with dotted settings replaced, e.g. {"training.steps": 200}.
 
-    Raises RecipeError naming the setting, its value and what would be right; `where` says where they were given.
+    Settings of cleaning are laid over those that were given, so that a profile chosen here changes all that was not; a
+    group of cleaning that is off is switched on by a setting in it. Raises RecipeError naming the setting, its value
+    and what would be right; `where` says where they were given.
     """
     if not overrides:
         return recipe
-    values = recipe.model_dump(mode="json")
+    values = {**recipe.model_dump(mode="json"), "cleaning": recipe.cleaning.given()}
     for path, value in overrides.items():
         *parents, last = path.split(".")
         at: Any = values
         for depth, part in enumerate(parents):
+            if depth and parents[0] == "cleaning" and isinstance(at, dict) and at.get(part) is None:
+                at[part] = {}  # off, or not given so far; what is no setting is refused below
             if not isinstance(at, dict) or part not in at:
                 raise RecipeError(_unknown(".".join(parents[: depth + 1]), at if isinstance(at, dict) else {}))
             at = at[part]
@@ -163,7 +167,7 @@ def _without_secrets(value: Any) -> Any:
 
 def _known(location: tuple[Any, ...]) -> dict[str, Any]:
     """The settings beside the one at `location`, from the default recipe; empty when it has no such place."""
-    at: Any = Recipe().model_dump(mode="json")
+    at: Any = Recipe(cleaning=CleanConfig(profile="web")).model_dump(mode="json")  # its groups are on
     for part in location[:-1]:
         at = at.get(part, {}) if isinstance(at, dict) else {}
     return at if isinstance(at, dict) else {}

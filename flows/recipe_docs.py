@@ -12,6 +12,7 @@ from tasks.runtime import Runtime
 
 IN_NO_KEY = {
     "name": "a label",
+    "cleaning.profile": "the settings that it stands for do",
     "sources.NAME.name": "a label until the documents stage, which writes it into the column `source`",
     "sources.NAME.weight": "of the corpus; it acts when batches are drawn, so it enters the model's",
     "sources.NAME.enabled": "it acts on which sources are used",

@@ -91,6 +91,7 @@ def _refuse_empty(run: Run, name: str, source: SourceConfig, documents: Sequence
     examples = [note.rstrip(".") for manifest in manifests for note in manifest.notes][:3]
     settings = ["cleaning.min_characters"] if "too_short" in reasons else []
     settings += ["cleaning.quality"] if any(reason.startswith(RULE_GROUPS) for reason in reasons) else []
+    settings += ["cleaning.languages"] if any(reason.startswith("language") for reason in reasons) else []
     loosen = f", or loosen cleaning ({', '.join(settings)})" if settings else ""
     remedy = f"Add text there{loosen}."
     raise TextmillError(
