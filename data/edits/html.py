@@ -24,7 +24,8 @@ _WITHIN = "a|b|i|u|em|strong|small|big|span|font|strike|del|ins|cite|abbr|acrony
 _ALONE = re.compile("br|hr|p|li|tr|td|th|dd|dt|img|wbr")  # need no end
 _ATTRIBUTE = r"\s+[a-zA-Z][\w:-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+)"
 _TAG = re.compile(rf"<(/?)({_LINES}|{_WITHIN})((?:{_ATTRIBUTE})*)\s*/?>", re.IGNORECASE)
-_ABOUT_MARKUP = re.compile(r"\b(?:X?HTML|XML|CSS)\b|\b[Tt]ags?\b|[Mm]arkup|<[?!]|<(?:html|head|body|script|style)\b")
+_ABOUT_MARKUP = ["HTML", "XML", "CSS", "markup", "Markup", " tag"]
+_ABOUT_MARKUP += ["<?", "<!", "<html", "<head>", "<body", "<script", "<style"]
 
 
 def take_out_html(text: str) -> tuple[str, int]:
@@ -39,7 +40,7 @@ def take_out_html(text: str) -> tuple[str, int]:
 
     if "&" in text and _ENTITY.search(text):
         text = edit_outside_code(text, lambda part: _ENTITY.sub(replace, part))
-    if "<" in text and _TAG.search(text) and not _ABOUT_MARKUP.search(text):
+    if "<" in text and _TAG.search(text) and not any(word in text for word in _ABOUT_MARKUP):
         text, tags = _without_tags(text)
         count += tags
     return text, count

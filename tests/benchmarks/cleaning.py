@@ -1,9 +1,10 @@
 """Cleaning on one core: `python -m tests.benchmarks.cleaning [--rounds N] [--megabytes M]`.
 
-All that the documents stage does to a text, by profile: normalise, edit, judge (characters, languages, rules of quality)
-and sign, in batches as the stage holds them; reading and writing are left out. `languages` is the judging of languages
-alone, of texts of 2,500 characters. A new process every round; what is loaded once in a process (the model of languages)
-is loaded before and printed apart. The text is that of the tokens benchmark, its marks of HTML and of page breaks none.
+All that the documents stage does to a text, by profile: normalise, edit, judge (characters, languages, rules of
+quality) and sign, in batches as the stage holds them; reading and writing are left out. `languages` is the judging of
+languages alone, of texts of 2,500 characters. A new process every round; what is loaded once in a process (the model of
+languages) is loaded before and printed apart. The text is that of the tokens benchmark: most of its documents have
+leftovers of HTML in them.
 """
 
 import argparse
