@@ -42,6 +42,7 @@ def mended(text):
         ("an ex\u00ad\nample", "an example"),
         ("می\u200cخواهم", "می\u200cخواهم"),  # Persian: the joiner shapes the letter before it
         ("क्\u200dष", "क्\u200dष"),  # Devanagari: half form
+        ("क्\u200d and \u200dه", "क्\u200d and \u200dه"),  # with a letter on one side only
         ("👩\u200d💻 and ❤️\u200d🔥", "👩\u200d💻 and ❤️\u200d🔥"),
         ("Auf\u200clage a\u200d\u200db", "Auflage ab"),
         ("ភាសា\u200bខ្មែរ and so\u200b", "ភាសា\u200bខ្មែរ and so"),  # Khmer: the border of a word

@@ -64,7 +64,7 @@ def _pages(text: str, marks: list[_Mark]) -> list[_Mark]:
     for mark in marks:
         for run in runs[-4:]:  # a stray number between two pages does not end their run
             pages = mark.number - run[-1].number
-            if pages > 0 and _PAGE[0] * pages <= mark.start - run[-1].end <= _PAGE[1] * pages:
+            if _PAGE[0] * pages <= mark.start - run[-1].end <= _PAGE[1] * pages:
                 run.append(mark)
                 break
         else:
