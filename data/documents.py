@@ -155,7 +155,11 @@ def clean_slot(
     dropped = {f"dropped_{reason}": count for reason, count in sorted(drops.counts.items())}
     placed = {f"replaced_{one}": replaced[one] for one in types if replaced[one]}
     spoken = {f"language_{code}": count for code, count in sorted(languages.items())}
-    return Facts(counts={**counts, **dropped, **placed, **edited, **spoken}, licences=sorted(licences), notes=problems)
+    return Facts(
+        counts={**counts, **dropped, **placed, **dict(sorted(edited.items())), **spoken},
+        licences=sorted(licences),
+        notes=problems,
+    )
 
 
 def sign(content: bytes) -> bytes:
