@@ -54,14 +54,16 @@ class CleanConfig(Profiled, PrivacyConfig):
         None, description="Which languages are kept, judged by a sample of each document; null keeps all, unjudged."
     )
     quality: QualityConfig = Field(
-        default_factory=QualityConfig, description="Published rules by which whole documents are dropped; none are on."
+        default_factory=QualityConfig,
+        description="Published rules by which documents are dropped and edited; none are on.",
     )
 
     def identity(self, personal: bool) -> dict[str, Any]:
         """What of these settings changes documents, JSON-able. `personal`: of what people wrote to each other.
 
         Where nothing is replaced, nothing is said of replacing, so that such settings change no other source's key;
-        so with edits, languages and rules of quality where none is on. The profile is not named: its settings are.
+        so with edits, languages and rules of quality where none is on, and with C4's where others are on. The profile
+        is not named: its settings are.
         """
         rules = self.model_dump(
             mode="json", exclude={*PrivacyConfig.model_fields, "profile", "edits", "languages", "quality"}
@@ -71,7 +73,7 @@ class CleanConfig(Profiled, PrivacyConfig):
         if self.languages:
             rules["languages"] = {**self.languages.model_dump(mode="json"), "rules": LANGUAGE_RULES}
         if self.quality.is_on:
-            rules["quality"] = self.quality.model_dump(mode="json")
+            rules["quality"] = self.quality.model_dump(mode="json", exclude=None if self.quality.c4 else {"c4"})
         return rules | self.privacy_identity(personal)
 
 

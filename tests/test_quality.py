@@ -20,9 +20,14 @@ from data.quality.fineweb import FineWebRules
 from data.quality.gopher import GopherRules
 from data.quality.repeats import repeats
 from data.quality.repetition import RepetitionRules
-from data.quality.rules import QualityConfig, first_broken_rules
+from data.quality.rules import QualityConfig, judged
 from data.quality.words import find_words, key_of, words_of
 from data.sources.base import RawDocument
+
+
+def first_broken_rules(texts, config, segment=find_words):
+    return [one.reason for one in judged(texts, config, segment)]
+
 
 PUNCTUATION = "\"#$%&'()*+,-/:;<=>@[\\]^_`{|}~«´»–—’“”„…∶━►、〈〉《》「」【】％（），１：；～"
 STOPS = {chr(code) for code in np.flatnonzero(character_flags() & STOP)}
@@ -409,7 +414,7 @@ def test_neighbours_in_a_batch_do_not_matter(monkeypatch):
         assert first_broken_rules(batch, everything) == alone
 
 
-@pytest.mark.parametrize("wrong", [{"gopher": {"min_word": 5}}, {"fineweb": {"max_short_lines": 1.5}}, {"c4": {}}])
+@pytest.mark.parametrize("wrong", [{"gopher": {"min_word": 5}}, {"fineweb": {"max_short_lines": 1.5}}, {"c5": {}}])
 def test_a_wrong_config_is_refused(wrong):
     with pytest.raises(ValidationError):
         QualityConfig(**wrong)

@@ -55,13 +55,14 @@ def character_flags() -> NDArray[np.uint8]:
     flags[[*combining, *_VARIATION_SELECTORS]] |= WORD
     flags[[ord(character) for character in _MARKS]] |= MARK
     flags[[ord(character) for character in _LINE_ENDS]] |= LINE_END
-    stops = _codes(_STOPS)
+    stops = codes_of(_STOPS)
     flags[stops] |= STOP
-    flags[[*stops, *_codes(_CONTROLS), *map(ord, _PUNCTUATION)]] &= ~SOUND
+    flags[[*stops, *codes_of(_CONTROLS), *map(ord, _PUNCTUATION)]] &= ~SOUND
     return flags
 
 
-def _codes(ranges: str) -> list[int]:
+def codes_of(ranges: str) -> list[int]:
+    """Code points of hexadecimal ranges, e.g. `21 2E 3F-41`."""
     spans = [[int(end, 16) for end in span.split("-")] for span in ranges.split()]
     return [code for span in spans for code in range(span[0], span[-1] + 1)]
 

@@ -10,9 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.quality.columns import STOP, Bools, Texts
+from data.quality.columns import STOP, Bools, Spans, Texts
 from data.quality.gopher import share
-from data.quality.words import Words
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -33,7 +32,7 @@ class FineWebRules(BaseModel):
     max_line_feeds_per_word: float | None = Field(0.3, ge=0, description="Most line feeds per word.")
 
 
-def broken_fineweb_rules(texts: Texts, words: Words, rules: FineWebRules) -> Iterator[tuple[str, Bools]]:
+def broken_fineweb_rules(texts: Texts, words: Spans, rules: FineWebRules) -> Iterator[tuple[str, Bools]]:
     """Each rule that is on, in order, with the documents that break it. A share of nothing is 0."""
     filled = texts.first_visible(texts.lines) < texts.lines.ends
     lines = texts.lines.chosen(filled)
@@ -48,4 +47,4 @@ def broken_fineweb_rules(texts: Texts, words: Words, rules: FineWebRules) -> Ite
         again = lines.total(lines.lengths * texts.repeated_lines[filled])
         yield "max_duplicate_line_characters", share(again, texts.lengths - feeds) > rules.max_duplicate_line_characters
     if rules.max_line_feeds_per_word is not None:
-        yield "max_line_feeds_per_word", share(feeds, words.spans.counts) > rules.max_line_feeds_per_word
+        yield "max_line_feeds_per_word", share(feeds, words.counts) > rules.max_line_feeds_per_word

@@ -1,25 +1,31 @@
-"""The published rules of quality, switched on by groups: which documents of a batch break which rule first.
+"""The published rules of quality, switched on by groups: which documents of a batch break which rule first, and what is
+left of the others.
 
-The groups go in the order in which FineWeb was made: repetition, Gopher's rules of quality, FineWeb's own. Nothing is
-edited here, and no group needs another.
+The groups go in the order in which FineWeb was made: repetition, Gopher's rules of quality, C4's, FineWeb's own. C4's
+rules edit; FineWeb's judge what these left. No group needs another.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.quality.columns import Bools, Spans, Texts, columns_of
+from data.quality.c4 import C4Rules, edited_by_c4
+from data.quality.columns import Bools, Ints, Spans, Texts, columns_of
+from data.quality.edits import strings_of
 from data.quality.fineweb import FineWebRules, broken_fineweb_rules
 from data.quality.gopher import GopherRules, broken_gopher_rules
 from data.quality.repetition import RepetitionRules, broken_repetition_rules
-from data.quality.words import Words, find_words, words_of
+from data.quality.sentences import count_sentences
+from data.quality.words import find_words, words_of
 
 _CHARACTERS_AT_ONCE = 400_000  # so that columns nearly fit the caches; fewer and more were slower
 
 
 class QualityConfig(BaseModel):
-    """Published rules by which whole documents are dropped; a group that is null judges nothing."""
+    """Published rules of quality; a group that is null judges nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,47 +33,93 @@ class QualityConfig(BaseModel):
         None, description="Gopher's rules of repetition: lines, paragraphs and runs of words that come back."
     )
     gopher: GopherRules | None = Field(None, description="Gopher's rules of quality: words, symbols, stop words.")
+    c4: C4Rules | None = Field(None, description="C4's rules: lines that are no prose are taken out of documents.")
     fineweb: FineWebRules | None = Field(None, description="FineWeb's rules of quality: ends and lengths of lines.")
 
     @property
     def is_on(self) -> bool:
         """Whether any group judges."""
-        return any((self.repetition, self.gopher, self.fineweb))
+        return any((self.repetition, self.gopher, self.c4, self.fineweb))
 
 
-def first_broken_rules(
-    texts: Sequence[str], config: QualityConfig, segment: Callable[[Texts], Spans] = find_words
-) -> list[str | None]:
-    """For each text the first rule that it breaks, by group and setting (`gopher_min_words`), or None.
+class Judged(NamedTuple):
+    """What became of a text.
 
-    segment  finds the words; they lie in order, do not overlap, and are not empty
+    reason   the first rule that it breaks, by group and setting (`gopher_min_words`), or None
+    text     as it is to be kept; where it is dropped, as it came
+    removed  from a text that is kept, by setting of C4's rules: lines (not counting empty ones), and citation marks
+    """
+
+    reason: str | None
+    text: str
+    removed: Mapping[str, int] = MappingProxyType({})
+
+
+def judged(
+    texts: Sequence[str],
+    config: QualityConfig,
+    segment: Callable[[Texts], Spans] = find_words,
+    sentences: Callable[[Texts, Spans, Spans], Ints] = count_sentences,
+) -> list[Judged]:
+    """Judge every text by the groups that are on, and edit it where C4's are.
+
+    segment    finds the words; they lie in order, do not overlap, and are not empty
+    sentences  counts sentences of lines, (lines,), given the texts, their lines and their words
     """
     if not config.is_on:
-        return [None] * len(texts)
-    reasons: list[str | None] = []
-    for batch in _batches(texts):
-        columns = columns_of(batch)
-        words = words_of(columns, segment(columns))
-        first: list[str | None] = [None] * len(batch)
-        open_ = np.ones(len(batch), np.bool_)
-        for name, broken in _broken_rules(columns, words, config):
-            for document in np.flatnonzero(broken & open_).tolist():
-                first[document] = name
-            open_ &= ~broken
-        reasons += first
-    return reasons
+        return [Judged(None, text) for text in texts]
+    return [one for batch in _batches(texts) for one in _Judgement(batch, config, segment, sentences).results()]
 
 
-def _broken_rules(texts: Texts, words: Words, config: QualityConfig) -> Iterator[tuple[str, Bools]]:
-    if config.repetition:
-        for name, broken in broken_repetition_rules(texts, words, config.repetition):
-            yield f"repetition_{name}", broken
-    if config.gopher:
-        for name, broken in broken_gopher_rules(texts, words, config.gopher):
-            yield f"gopher_{name}", broken
-    if config.fineweb:
-        for name, broken in broken_fineweb_rules(texts, words, config.fineweb):
-            yield f"fineweb_{name}", broken
+class _Judgement:
+    """The rules at work on one batch."""
+
+    def __init__(
+        self,
+        batch: Sequence[str],
+        config: QualityConfig,
+        segment: Callable[[Texts], Spans],
+        sentences: Callable[[Texts, Spans, Spans], Ints],
+    ) -> None:
+        self._batch, self._config, self._segment, self._sentences = batch, config, segment, sentences
+        self._reasons: list[str | None] = [None] * len(batch)
+        self._open = np.ones(len(batch), np.bool_)
+
+    def results(self) -> list[Judged]:
+        """Go through the groups in order."""
+        config, texts = self._config, columns_of(self._batch)
+        words: Spans | None = None
+        if config.repetition or config.gopher:
+            words = self._segment(texts)
+            about = words_of(texts, words)
+            if config.repetition:
+                self._settle("repetition", broken_repetition_rules(texts, about, config.repetition))
+            if config.gopher:
+                self._settle("gopher", broken_gopher_rules(texts, about, config.gopher))
+        removed: dict[str, Ints] = {}
+        edited = texts
+        if config.c4:
+            edit = edited_by_c4(texts, config.c4, self._open, self._segment, self._sentences)
+            self._settle("c4", edit.broken)
+            edited, words, removed = edit.texts, edit.words, edit.removed
+        if config.fineweb:
+            words = self._segment(edited) if words is None else words
+            self._settle("fineweb", broken_fineweb_rules(edited, words, config.fineweb))
+        left = self._batch if edited is texts else strings_of(edited)
+        taken = [
+            {rule: int(counts[at]) for rule, counts in removed.items() if counts[at]} for at in range(len(self._batch))
+        ]
+        return [
+            Judged(None, text, its) if reason is None else Judged(reason, before)
+            for reason, before, text, its in zip(self._reasons, self._batch, left, taken, strict=True)
+        ]
+
+    def _settle(self, group: str, rules: Iterable[tuple[str, Bools]]) -> None:
+        """Note the first rule that a document breaks; the rules are only asked one after the other."""
+        for name, broken in rules:
+            for document in np.flatnonzero(broken & self._open).tolist():
+                self._reasons[document] = f"{group}_{name}"
+            self._open &= ~broken
 
 
 def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:

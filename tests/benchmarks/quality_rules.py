@@ -34,20 +34,20 @@ def batches(size: int) -> list[list[str]]:
 
 def run(size: int) -> None:
     """One measured run in this process; prints a JSON object with MB/s by group, and the share kept by all."""
-    from data.quality.rules import QualityConfig, first_broken_rules
+    from data.quality.rules import QualityConfig, judged
 
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     made = batches(size)
     total = sum(len(text.encode()) for batch in made for text in batch) / 1e6
     groups = {name: [name] for name in QualityConfig.model_fields}
     groups["all"] = list(groups)
-    first_broken_rules(made[0][:100], QualityConfig.model_validate({"gopher": {}}))  # tables are made once
+    judged(made[0][:100], QualityConfig.model_validate({"gopher": {}}))  # tables are made once
     speeds: dict[str, float] = {}
     kept = 0
     for name, names in groups.items():
         config = QualityConfig.model_validate({group: {} for group in names})
         begin = time.process_time()
-        reasons = [reason for batch in made for reason in first_broken_rules(batch, config)]
+        reasons = [one.reason for batch in made for one in judged(batch, config)]
         speeds[name] = total / (time.process_time() - begin)
         kept = reasons.count(None)
     print(json.dumps(speeds | {"kept": 100 * kept / sum(map(len, made)), "total": total}))
@@ -68,7 +68,7 @@ def main() -> int:
     runs = [json.loads(subprocess.check_output(command, text=True)) for _ in range(arguments.rounds)]
     rows: list[tuple[str, list[float], str, str]] = [
         (name, [one[name] for one in runs], "MB/s", f"at least {GOAL:g}" if name == "all" else "")
-        for name in ("repetition", "gopher", "fineweb", "all")
+        for name in ("repetition", "gopher", "c4", "fineweb", "all")
     ]
     rows.append(("documents kept by all", [one["kept"] for one in runs], "%", ""))
     print_table(f"Rules of quality: {runs[0]['total']:.1f} MB, one core, {arguments.rounds} runs", rows)

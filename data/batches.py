@@ -1,0 +1,122 @@
+"""Documents gathered until they are worth judging together and turning into columns.
+
+What concerns many documents at once is done here: languages (data/languages) and the published rules of quality
+(data/quality) judge what the other reasons left. The rules may edit it; an edited text meets all the others once more.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from data.cleaning import CleanConfig, judge, normalise
+from data.languages.config import LanguageConfig
+from data.languages.judging import judge_languages
+from data.privacy.config import PersonalType
+from data.privacy.replacing import replace
+from data.quality.c4 import CITATION_MARKS
+from data.quality.rules import judged as judged_by_rules
+from data.shards import DOCUMENTS, table_of
+from data.sources.base import RawDocument
+
+_BATCH_CHARACTERS = 2_000_000  # text held as Python strings before it becomes columns
+_BATCH_ROWS = 8_192
+_meta_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+class Kept(NamedTuple):
+    """A document that may be kept: as it came, and what was made of it."""
+
+    document: RawDocument
+    text: str
+    licence: str
+    replaced: Counter[PersonalType]
+    edits: Counter[str]
+    removed: Mapping[str, int] = MappingProxyType({})  # by setting of C4's rules
+
+
+class Batch:
+    """Documents as Python values; in their texts personal data of `types` were replaced.
+
+    `languages` counts all documents whose language was judged, over all batches.
+    """
+
+    def __init__(self, source: str, config: CleanConfig, types: Sequence[PersonalType]) -> None:
+        self._source, self._config, self._types = source, config, types
+        self.rows: list[Kept] = []
+        self.languages: Counter[str] = Counter()
+        self._characters = 0
+
+    def add(self, row: Kept) -> None:
+        """Gather one more."""
+        if "look" not in row.document.meta:
+            raise ValueError(
+                f"The source {self._source} gives {row.document.native_id!r} no look in its meta; the split needs it."
+            )
+        self.rows.append(row)
+        self._characters += len(row.text)
+
+    def is_full(self) -> bool:
+        return self._characters >= _BATCH_CHARACTERS or len(self.rows) >= _BATCH_ROWS
+
+    def sift(self) -> list[tuple[Kept, str]]:
+        """Take out the documents that are in no wanted language or break a rule of quality, and return them as they
+        were, with the reasons; those that stay may have been edited."""
+        languages = self._config.languages
+        unwanted = self._sift_languages(languages) if languages else []
+        return unwanted + self._sift_quality()
+
+    def _sift_languages(self, config: LanguageConfig) -> list[tuple[Kept, str]]:
+        judged = list(zip(self.rows, judge_languages([row.text for row in self.rows], config), strict=True))
+        self.languages.update(judgement.language for _, judgement in judged)
+        self.rows = [row for row, judgement in judged if judgement.reason is None]
+        return [(row, judgement.reason) for row, judgement in judged if judgement.reason is not None]
+
+    def _sift_quality(self) -> list[tuple[Kept, str]]:
+        rows, self.rows = self.rows, []
+        dropped: list[tuple[Kept, str]] = []
+        results = judged_by_rules([row.text for row in rows], self._config.quality)
+        for row, (reason, text, removed) in zip(rows, results, strict=True):
+            kept = row
+            if reason is None and text != row.text:
+                kept = self._finish(row._replace(text=text, removed=removed))
+                reason = judge(kept.text, self._config)
+            if reason is None:
+                self.rows.append(kept)
+            else:
+                dropped.append((row, reason))
+        return dropped
+
+    def _finish(self, row: Kept) -> Kept:
+        """An edited document in normal form; what a mark taken out of it leaves may be personal data."""
+        text, replaced = normalise(row.text, self._config), row.replaced
+        if self._types and row.removed.get(CITATION_MARKS):
+            text, more = replace(text, self._types)
+            replaced = replaced + more
+        return row._replace(text=text, replaced=replaced)
+
+    def drain(self) -> pa.Table:
+        """Hand over the documents as columns (schema `DOCUMENTS`) and start afresh."""
+        documents = [row.document for row in self.rows]
+        columns: dict[str, list[Any]] = {
+            "native_id": [_encodable(document.native_id) for document in documents],
+            "authors": [[_encodable(author) for author in document.authors] for document in documents],
+            "text": [row.text for row in self.rows],
+            "source": [self._source] * len(documents),
+            "url": [_encodable(document.url) for document in documents],
+            "created": [_encodable(document.created) for document in documents],
+            "licence": [row.licence for row in self.rows],
+            "meta": [_meta_text(dict(document.meta)) for document in documents],
+        }
+        self.rows, self._characters = [], 0
+        return table_of(DOCUMENTS, columns)
+
+
+def _encodable(value: str | None) -> str | None:
+    r"""`value` with lone surrogates (from file names in no known coding) spelt out as \udcXX."""
+    if value is None or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
