@@ -24,11 +24,6 @@ from data.quality.rules import QualityConfig, judged
 from data.quality.words import find_words, key_of, words_of
 from data.sources.base import RawDocument
 
-
-def first_broken_rules(texts, config, segment=find_words):
-    return [one.reason for one in judged(texts, config, segment)]
-
-
 PUNCTUATION = "\"#$%&'()*+,-/:;<=>@[\\]^_`{|}~«´»–—’“”„…∶━►、〈〉《》「」【】％（），１：；～"
 STOPS = {chr(code) for code in np.flatnonzero(character_flags() & STOP)}
 SYMBOLS = {*PUNCTUATION, *STOPS, *map(chr, [*range(9), *range(11, 32), *range(127, 160)])}
@@ -185,6 +180,10 @@ PLAIN = {
 }
 
 
+def first_broken_rules(texts, config, segment=find_words):
+    return [one.reason for one in judged(texts, config, segment)]
+
+
 def first(text, **groups):
     [reason] = first_broken_rules([text], QualityConfig(**groups))
     return reason
@@ -194,6 +193,15 @@ def only(group, rule, **thresholds):
     """The group with one rule on."""
     off = {name: None for name in group.model_fields if name.startswith(("max_", "min_")) and name != rule}
     return group(**off, **thresholds)
+
+
+def assert_broken_by(group, rule, kept, broken):
+    """With only this rule on, at its default, one text is kept and the other is not; with none on, both are."""
+    rules = only(PLAIN[group][0], rule)
+    assert getattr(rules, rule) is not None
+    assert first(kept, **{group: rules}) is None
+    assert first(broken, **{group: rules}) == f"{group}_{rule}"
+    assert first(broken, **{group: only(PLAIN[group][0], "")}) is None
 
 
 pieces = st.sampled_from(
@@ -316,11 +324,7 @@ FILL = "word with letters and the rest of what "  # eight words, three of them s
     ],
 )
 def test_gopher_at_its_thresholds(rule, kept, broken):
-    rules = only(GopherRules, rule)
-    assert getattr(rules, rule) is not None
-    assert first(kept, gopher=rules) is None
-    assert first(broken, gopher=rules) == f"gopher_{rule}"
-    assert first(broken, gopher=only(GopherRules, "")) is None
+    assert_broken_by("gopher", rule, kept, broken)
 
 
 @pytest.mark.parametrize(
@@ -345,10 +349,7 @@ def test_gopher_at_its_thresholds(rule, kept, broken):
     ],
 )  # fmt: skip
 def test_repetition_at_its_thresholds(rule, kept, broken):
-    rules = only(RepetitionRules, rule)
-    assert first(kept, repetition=rules) is None
-    assert first(broken, repetition=rules) == f"repetition_{rule}"
-    assert first(broken, repetition=only(RepetitionRules, "")) is None
+    assert_broken_by("repetition", rule, kept, broken)
 
 
 @pytest.mark.parametrize(
@@ -389,10 +390,7 @@ def test_runs_are_compared_by_spelling_wherever_words_end():
     ],
 )  # fmt: skip
 def test_fineweb_at_its_thresholds(rule, kept, broken):
-    rules = only(FineWebRules, rule)
-    assert first(kept, fineweb=rules) is None
-    assert first(broken, fineweb=rules) == f"fineweb_{rule}"
-    assert first(broken, fineweb=only(FineWebRules, "")) is None
+    assert_broken_by("fineweb", rule, kept, broken)
 
 
 def test_groups_are_off_unless_asked_for_and_go_in_order():

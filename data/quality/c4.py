@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.quality.columns import SPACE, Bools, Ints, Spans, Texts, lines_of_any_kind
+from data.quality.columns import SPACE, Bools, Ints, Spans, Texts
 from data.quality.edits import find_all, only_lines, stripped, without
 from data.quality.sentences import count_sentences
 from data.quality.words import find_words
@@ -92,7 +92,7 @@ def edited_by_c4(
     segment    finds words; they are needed for sentences only
     sentences  counts those of every line, given the texts, the lines and the words
     """
-    whole = lines_of_any_kind(texts)
+    whole = texts.lines_of_any_kind
     whole = whole.chosen(wanted[whole.documents])
     begin = texts.first_visible(whole)
     lines = Spans(begin, np.maximum(texts.last_visible(whole) + 1, begin), whole.first)

@@ -110,14 +110,17 @@ class Texts:
 
     codes         code points of all texts, uint32; flags are theirs
     starts, ends  (documents,): text d is codes[starts[d] : ends[d]], and codes[ends[d]] its line feed
-    visible       positions of all characters that are not white space, ascending
     """
 
     codes: NDArray[np.uint32]
     flags: NDArray[np.uint8]
     starts: Ints
     ends: Ints
-    visible: Ints
+
+    @cached_property
+    def visible(self) -> Ints:
+        """Positions of all characters that are not white space, ascending."""
+        return np.flatnonzero((self.flags & SPACE) == 0)
 
     @property
     def lengths(self) -> Ints:
@@ -151,19 +154,30 @@ class Texts:
         return self.spans(_behind(feeds), feeds)
 
     @cached_property
+    def lines_of_any_kind(self) -> Spans:
+        """Lines as `str.splitlines` finds them: any line end of Unicode ends one, none begins after the last end."""
+        return _lines_of_any_kind(self)
+
+    @cached_property
     def repeated_lines(self) -> Bools:
         """Which lines came before in their document."""
         return seen_before(self, self.lines)
 
     def first_visible(self, spans: Spans) -> Ints:
         """Position of the first character in each part that is not white space; its end where there is none."""
-        return np.minimum(
-            _taken(self.visible, np.searchsorted(self.visible, spans.starts), len(self.codes)), spans.ends
-        )
+        found = spans.starts.copy()
+        at = np.flatnonzero(((self.flags[found] & SPACE) != 0) & (found < spans.ends))
+        if len(at):  # most parts begin with what is sought
+            found[at] = _taken(self.visible, np.searchsorted(self.visible, found[at]), len(self.codes))
+        return np.minimum(found, spans.ends)
 
     def last_visible(self, spans: Spans) -> Ints:
         """Position of the last character in each part that is not white space; before its start where there is none."""
-        return np.maximum(_taken(self.visible, np.searchsorted(self.visible, spans.ends) - 1, -1), spans.starts - 1)
+        found = spans.ends - 1
+        at = np.flatnonzero(((self.flags[found] & SPACE) != 0) & (found >= spans.starts))
+        if len(at):
+            found[at] = _taken(self.visible, np.searchsorted(self.visible, spans.ends[at]) - 1, -1)
+        return np.maximum(found, spans.starts - 1)
 
 
 def columns_of(texts: Sequence[str]) -> Texts:
@@ -173,11 +187,10 @@ def columns_of(texts: Sequence[str]) -> Texts:
     flags = character_flags().take(codes)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     ends = np.cumsum(lengths + 1) - 1
-    return Texts(codes, flags, ends - lengths, ends, np.flatnonzero((flags & SPACE) == 0))
+    return Texts(codes, flags, ends - lengths, ends)
 
 
-def lines_of_any_kind(texts: Texts) -> Spans:
-    """Lines as `str.splitlines` finds them: any line end of Unicode ends one, and none begins after the last end."""
+def _lines_of_any_kind(texts: Texts) -> Spans:
     is_end = (texts.flags & LINE_END) != 0
     after_return = np.zeros(len(is_end), np.bool_)
     after_return[1:] = (texts.codes[:-1] == ord("\r")) & (texts.codes[1:] == ord("\n"))

@@ -83,4 +83,4 @@ def _chosen(texts: Texts, codes: NDArray[np.uint32], kept: Bools, ends: Ints) ->
     flags = texts.flags[kept] if codes is texts.codes else character_flags().take(codes[kept])
     starts = np.zeros(len(ends), np.int64)
     starts[1:] = ends[:-1] + 1
-    return Texts(codes[kept], flags, starts, ends, np.flatnonzero((flags & SPACE) == 0))
+    return Texts(codes[kept], flags, starts, ends)

@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.quality.columns import LETTER, SOUND, Bools, Ints, Texts, lines_of_any_kind
+from data.quality.columns import LETTER, SOUND, Bools, Ints, Texts
 from data.quality.words import Words, key_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -60,7 +60,7 @@ def broken_gopher_rules(texts: Texts, words: Words, rules: GopherRules) -> Itera
         yield "max_hashes_per_word", share(texts.count(texts.find("#")), counts) > rules.max_hashes_per_word
     if rules.max_ellipses_per_word is not None:
         yield "max_ellipses_per_word", share(_ellipses(texts), counts) > rules.max_ellipses_per_word
-    lines = lines_of_any_kind(texts)
+    lines = texts.lines_of_any_kind
     if rules.max_bullet_lines is not None:
         begin = texts.codes[texts.first_visible(lines)]  # the line's end where all is white space
         bullets = lines.total((begin == ord("•")) | (begin == ord("-")))

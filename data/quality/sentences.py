@@ -49,7 +49,8 @@ def _stops(texts: Texts, words: Spans) -> Ints:
     positions = np.flatnonzero((texts.flags & STOP) != 0)
     at = np.searchsorted(words.starts, positions)
     at = at[at < len(words.starts)]
-    return at[(words.starts[at] == positions[: len(at)]) & _is_stop(texts, words, at)]
+    found: Ints = at[(words.starts[at] == positions[: len(at)]) & _is_stop(texts, words, at)]
+    return found
 
 
 def _is_stop(texts: Texts, words: Spans, at: Ints) -> Bools:

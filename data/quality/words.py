@@ -136,7 +136,7 @@ def _stands_alone(texts: Texts, at: Ints) -> Bools:
     splits |= ((before & WORD) != 0) & letter_behind & ((roles & _BEFORE_A_LETTER) != 0)
     splits |= digits & (code == ord("-"))
     splits |= letter_before & letter_behind & dot & ((before & UPPER) == 0) & ((behind & UPPER) != 0)
-    rows = at - np.searchsorted(texts.visible, at)  # white space before, so it tells rows apart
+    rows = np.cumsum((flags & SPACE) != 0, dtype=np.int32)[at]  # white space before tells rows apart
     address = np.zeros(rows[-1] + 1, np.bool_)
     address[rows[inside & dot & letter_behind & ((behind & UPPER) == 0)]] = True
     address[rows[inside & ((roles & _IN_ADDRESSES) == 0)]] = False

@@ -14,6 +14,7 @@ NAMES = (
     "quality_rules",
     "near_duplicates",
     "cleaning",
+    "quality_agreement",
     "quality",
 )
 

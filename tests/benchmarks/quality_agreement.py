@@ -4,10 +4,11 @@
 libraries: it is installed, with pip as it is configured, into an environment of its own, which later runs find again
 (`textmill/datatrove-...` in the user's cache unless a folder is given).
 
-A document counts as agreed on where both keep it with the same text, or both drop it by the same rule; once with
-datatrove's words and sentences given to our rules, once with our own. Every group judges the documents as they are; `all
-four` is FineWeb's pipeline (repetition, Gopher, C4 without its rule of line ends, FineWeb), and what is timed. The
-documents: web articles full of markup, and pages of books in five languages, as they are wrapped and with every paragraph in a line.
+A document counts as agreed on where both keep it with the same text, or both drop it by the same rule: with datatrove's
+words and sentences given to our rules, with its words alone, and with all our own. Every group judges the documents as
+they are; `all four` is FineWeb's pipeline (repetition, Gopher, C4 without its rule of line ends, FineWeb), and this is
+what is timed, finding words and sentences included. The documents: web articles full of markup, and pages of books in
+five languages, as they are wrapped and with every paragraph in one line.
 """
 
 import argparse
@@ -35,7 +36,7 @@ OUR_LIBRARIES = ("numpy", "pydantic")  # in the same versions as here
 ROOT = Path(__file__).parents[2]
 PAGE_CHARACTERS = 6_000
 BATCH_CHARACTERS = 2_000_000
-GOAL = 98.0  # percent of documents on which our own sentences, words otherwise given, decide alike
+GOAL = 98.0  # percent of documents on which C4's rules with our own words and sentences decide alike
 SHOWN = 12  # differing documents by group
 FINEWEB_C4 = {"unended_lines": None}
 GROUPS: dict[str, dict[str, Any]] = {
@@ -128,7 +129,7 @@ def compare(size: int) -> bool:
     for collection, rows in collections(size).items():
         agreed: dict[str, Counter[str]] = {group: Counter() for group in GROUPS}
         differing: dict[str, list[str]] = {group: [] for group in GROUPS}
-        seconds: Counter[str] = Counter()
+        seconds = {"theirs": 0.0, "ours": 0.0}
         for batch in _batches(rows):
             texts = [text for _, text in batch]
             for group, config in configs.items():
@@ -140,7 +141,8 @@ def compare(size: int) -> bool:
                 ours = [Decision(one.reason, "" if one.reason else one.text) for one in judged(texts, config)]
                 done = time.process_time()
                 if timed:
-                    seconds.update(theirs=between - begin, ours=done - between)
+                    seconds["theirs"] += between - begin
+                    seconds["ours"] += done - between
                     forget(False)
                 given, half = (
                     [Decision(one.reason, "" if one.reason else one.text) for one in judged(texts, config, words, *way)]
@@ -158,7 +160,7 @@ def compare(size: int) -> bool:
         for group, counts in agreed.items():
             shares = [100 * counts[which] / len(rows) for which in ("given", "sentences", "ours")]
             print(f"  {group:<22}{shares[0]:>26.2f}{shares[1]:>14.2f}{shares[2]:>14.2f}")
-            met &= shares[0] == 100 and (shares[1] >= GOAL or group in ("repetition", "gopher", "fineweb"))
+            met &= shares[0] == 100 and (shares[2] >= GOAL or not group.startswith("c4"))
         for group, lines in differing.items():
             print("".join(f"    {group}: {line}\n" for line in lines[:SHOWN]), end="")
             if len(lines) > SHOWN:
@@ -261,13 +263,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--environment", type=Path, default=cache / "textmill" / f"datatrove-{DATATROVE}")
-    parser.add_argument("--megabytes", type=float, default=10, help="of each collection, at most")
+    parser.add_argument("--megabytes", type=float, default=2, help="of each collection, about")
     parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.run:
         return 0 if compare(round(arguments.megabytes * 1e6)) else 1
     python = environment_at(arguments.environment)
-    command = [python, "-m", "tests.benchmarks.quality_agreement", "--run", "--megabytes", f"{arguments.megabytes:g}"]
+    command = [
+        str(python),
+        "-m",
+        "tests.benchmarks.quality_agreement",
+        "--run",
+        "--megabytes",
+        f"{arguments.megabytes:g}",
+    ]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode
 
 
