@@ -143,7 +143,8 @@ def test_c4_agrees_with_its_plain_version(batch, rules):
         ({"javascript": "remove"}, "Enable JavaScript.\nJava, script\nJAVASCRIPTS\nx", "Java, script\nx"),
         (
             {"policies": "remove"},
-            "Terms of Use\nprivacy policy.\nCookie policy\nIt USES COOKIES\nuse of cookies\nuse cookies\nuse a cookie",
+            "Terms of Use\nprivacy policy.\nCookie policy\nIt USES COOKIES\nuse of cookies\n"
+            "use coo\u212aies\nuse a cookie",
             "use a cookie",
         ),
         ({"citation_marks": "remove"}, "So [edit]it is[12][3]. [citation needed]", "So it is."),
@@ -208,17 +209,19 @@ def test_a_line_meets_the_rules_in_order():
 
 def test_c4_comes_after_gopher_and_before_fineweb():
     lines = f"{GOOD}\n" + "list item of it\n" * 9
-    gopher = GopherRules(**{name: None for name in GopherRules.model_fields if name not in ("min_words", "stop_words")})
+    nothing = {name: None for name in GopherRules.model_fields if name != "stop_words"}
+    gopher = GopherRules(**{**nothing, "min_words": 3})
     assert judge_one("{ a b.", C4Rules(), gopher=gopher).reason == "gopher_min_words"
     fineweb = {"min_punctuated_lines": 0.5, "max_short_lines": None, "max_line_feeds_per_word": None}
     before = QualityConfig.model_validate({"fineweb": fineweb})
     assert judged([lines], before)[0].reason == "fineweb_min_punctuated_lines"
     both = QualityConfig.model_validate({"c4": {"min_sentences": 2}, "fineweb": fineweb})
     assert judged([lines], both)[0] == (None, GOOD, {"unended_lines": 9})
-    words = QualityConfig.model_validate({"c4": {"min_sentences": 4}, "fineweb": {"max_line_feeds_per_word": 0.1}})
-    text = "It is so. " * 4
-    assert judged([f"{text}\n{text}" + "\n" * 20], words)[0].reason == "fineweb_max_duplicate_line_characters"
-    assert judged([f"{text}\n{text}No." + "\n" * 20], words)[0].reason is None  # one line feed is left of 21
+    # FineWeb's rules count the words that are left, 12 on 2 line feeds, also where Gopher's have counted 32
+    text = "It is so.\n" * 3 + "and\n" * 20
+    for most, reason in ((2 / 12, None), (0.1, "fineweb_max_line_feeds_per_word")):
+        feeds = {"max_line_feeds_per_word": most, "max_short_lines": None, "max_duplicate_line_characters": None}
+        assert judge_one(text, C4Rules(min_sentences=3), gopher=gopher, fineweb=FineWebRules(**feeds)).reason == reason
 
 
 def test_neighbours_in_a_batch_do_not_matter(monkeypatch):
@@ -261,7 +264,7 @@ def test_a_wrong_config_is_refused(wrong):
 def test_a_slot_counts_what_was_taken_out(tmp_path):
     long = "A line that stays here, and goes on for a while so that it is long enough."
     texts = [
-        f"{long}[1]\nMenu\n\nPlease enable JavaScript to read on.\n{long} It has another[2][edit] sentence.",
+        f"{long} [1]\nMenu\n\nPlease enable JavaScript to read on.\n{long} It has another[2][edit] sentence.",
         f"{long}\nwrite to a[3]nn@ex[4]ample.org or so.  [5]\nHome",
         "Lorem ipsum is here. And more.",
         "See that.",
