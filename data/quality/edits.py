@@ -80,7 +80,9 @@ def _inside(texts: Texts, starts: Ints, ends: Ints) -> Bools:
 
 def _chosen(texts: Texts, codes: NDArray[np.uint32], kept: Bools, ends: Ints) -> Texts:
     """Texts of the kept characters; their line feeds will lie at `ends`."""
-    flags = texts.flags[kept] if codes is texts.codes else character_flags().take(codes[kept])
+    at = np.flatnonzero(kept)  # sooner done than choosing by truth twice
+    codes_left = codes.take(at)
+    flags = texts.flags.take(at) if codes is texts.codes else character_flags().take(codes_left)
     starts = np.zeros(len(ends), np.int64)
     starts[1:] = ends[:-1] + 1
-    return Texts(codes[kept], flags, starts, ends)
+    return Texts(codes_left, flags, starts, ends)

@@ -195,7 +195,7 @@ def words_of(texts: Texts, spans: Spans) -> Words:
     inside: Bools = np.cumsum(borders[:-1], dtype=np.int8).view(np.bool_)
     offsets = np.zeros(len(spans.starts) + 1, np.int64)
     np.cumsum(spans.lengths, out=offsets[1:])
-    codes = texts.codes[inside]
+    codes = texts.codes.take(np.flatnonzero(inside))  # sooner done than choosing by truth
     sums = np.zeros(len(codes) + 1, np.uint64)
     powers, _ = _powers(len(sums))
     terms = np.add(codes, 1, dtype=np.uint64)
