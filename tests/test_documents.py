@@ -137,7 +137,7 @@ def test_an_excerpt_is_the_beginning(tmp_path):
 
 
 def test_batches_leave_no_trace_in_the_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr("data.documents._BATCH_ROWS", 7)
+    monkeypatch.setattr("data.batches._BATCH_ROWS", 7)
     seen = []
     texts = [f"document number {n}" for n in range(50)]
     clean_slot(

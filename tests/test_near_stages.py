@@ -33,7 +33,7 @@ def prefect_server(starting_server):
 
 
 def test_documents_write_the_band_table_of_what_they_keep(tmp_path, monkeypatch):
-    monkeypatch.setattr("data.documents._BATCH_ROWS", 7)
+    monkeypatch.setattr("data.batches._BATCH_ROWS", 7)
     rng = random.Random(0)
     texts = [" ".join(words(rng.choice([1, 20, 60]), rng)) for _ in range(40)] + ["? " * 20 + "!"] * 2
     raw = [RawDocument(str(number), text, meta={"look": 0}) for number, text in enumerate(texts)]

@@ -239,6 +239,10 @@ def test_a_deployment_runs_and_a_rerun_is_cached(up, watched):
     assert "documents: 1 of 1 reused" in seen.tasks
     assert not [name for name in seen.tasks if name.startswith("model ")], "no unit was built"
 
+
+@pytest.mark.long
+def test_a_stage_is_refreshed_and_what_depends_on_other_bytes_only(up):
+    assert up.seen(up.start(until="tokens")).state == "Completed"
     seen = up.seen(up.start(refresh=["tokenizer"], until="tokens"))
     assert seen.state == "Completed", seen.logs
     assert [name for name in seen.tasks if name.startswith("tokenizer ")], "the refreshed stage was built again"
@@ -294,9 +298,12 @@ def test_the_commands_work_on_what_runs_have_made(up, textmill):
     assert {"val_bpb", "val_loss", "train_loss", "train_tokens_per_s", "parameters"} <= summary["metrics"].keys()
     model = summary["artifacts"]["model"][0]
 
-    code, out, err = textmill("run", "python-docs", *settings, "--set=training.steps=22", "--until=model", "--json")
+    changes = ["--set=training.steps=22", "--refresh=tokenizer"]
+    code, out, err = textmill("run", "python-docs", *settings, *changes, "--until=model", "--json")
     assert code == 0, err
-    [second] = json.loads(out.splitlines()[-1])["artifacts"]["model"]
+    summary = json.loads(out.splitlines()[-1])
+    assert [stage for stage, cached in summary["cached"].items() if not cached] == ["tokenizer", "model"]
+    [second] = summary["artifacts"]["model"]
     _, listed, _ = textmill("ls", "model")
     assert model in listed and second in listed
     _, shown, _ = textmill("show", model)

@@ -427,7 +427,7 @@ PROSE = [
 
 
 def test_a_slot_counts_its_drops_by_rule(tmp_path, monkeypatch):
-    monkeypatch.setattr("data.documents._BATCH_ROWS", 5)
+    monkeypatch.setattr("data.batches._BATCH_ROWS", 5)
     names = [chr(ord("a") + n) * 4 for n in range(26)]
     listing = "the list of\n" + "\n".join(f"{name} {name}ly of {name}s" for name in names)
     texts = [*PROSE[:6], "Too few words, and that is all.", *PROSE[6:], "again and again\n" * 9, " ", listing]
