@@ -15,11 +15,11 @@ Profile = Literal["none", "light", "web", "books", "chat", "code"]
 
 PROFILES: dict[Profile, dict[str, Any]] = {
     "none": {"privacy": "off", "non_breaking_spaces": "keep", "max_blank_lines": 1000, "min_characters": 1},
-    "light": {},
+    "light": {"edits": {"invisible": True}},
     "web": {
         "edits": {"invisible": True, "html_leftovers": True},
         "languages": {"wanted": ["en"]},
-        "quality": {"repetition": {}, "gopher": {}, "fineweb": {}},
+        "quality": {"repetition": {}, "gopher": {}, "c4": {"unended_lines": None}, "fineweb": {}},
     },
     "books": {"edits": {"invisible": True, "running_heads": True, "page_numbers": True, "hyphenation": True}},
     "chat": {"privacy": "on", "min_characters": 1, "edits": {"invisible": True}},

@@ -243,6 +243,7 @@ def test_where_it_is_on(tmp_path, privacy, personal, replaced):
 def test_the_key_tells_what_is_in_force_and_nothing_else():
     switched_on = ("profile", "privacy", "privacy_types", "edits", "languages", "quality")
     plain = {name: value for name, value in CleanConfig().model_dump().items() if name not in switched_on}
+    plain["edits"] = {"invisible": True, "rules": 1}
     assert CleanConfig().identity(False) == CleanConfig(privacy="off").identity(True) == plain
     assert CleanConfig(privacy="on").identity(False) == CleanConfig().identity(True) != plain
     one, two = (CleanConfig(privacy_types=types).identity(True) for types in (("ip", "email"), ("email", "ip", "ip")))

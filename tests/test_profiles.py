@@ -9,12 +9,13 @@ from flows.recipe import Recipe, RecipeError, read_recipe, with_overrides
 from flows.recipes import load_recipe
 
 BASE = load_recipe("python-docs")
-TODAY = {
+LIGHT = {
     "licence_policy": "any",
     "normalization": "NFC",
     "non_breaking_spaces": "space",
     "max_blank_lines": 2,
     "min_characters": 20,
+    "edits": {"invisible": True, "rules": 1},
 }
 
 
@@ -23,17 +24,18 @@ def of(*settings):
     return with_overrides(BASE, {f"cleaning.{name}": value for name, value in settings}).cleaning
 
 
-def test_without_a_profile_keys_are_what_they_were():
+def test_the_default_is_light():
     assert CleanConfig().profile == "light"
     for config in (CleanConfig(), CleanConfig(profile="light"), of(("profile", "light"))):
-        assert config.identity(False) == TODAY
-        assert config.identity(True) == {**TODAY, "privacy": {"types": list(TYPES), "rules": 1}}
+        assert config.identity(False) == LIGHT
+        assert config.identity(True) == {**LIGHT, "privacy": {"types": list(TYPES), "rules": 1}}
 
 
 def test_a_profile_stands_for_its_settings():
     web = CleanConfig(profile="web")
     assert web.languages == LanguageConfig(wanted=["en"])
     assert web.quality.gopher and web.quality.repetition and web.quality.fineweb
+    assert web.quality.c4 and web.quality.c4.unended_lines is None and web.quality.c4.min_sentences == 5
     assert (web.quality.gopher.min_words, web.quality.fineweb.max_short_lines) == (50, 0.67)
     assert web.edits.html_leftovers and not web.edits.hyphenation and web.edits.max_repeated_lines is None
     books = CleanConfig(profile="books")

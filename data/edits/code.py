@@ -7,7 +7,7 @@ from collections.abc import Callable
 _CODE = re.compile(
     r"```(?<![^\n \t]```).*\n(?:.*\n)*?(?:[ \t]*```.*|\Z)"  # fenced, also where the end is missing
     r"|~~~(?<![^\n \t]~~~).*\n(?:.*\n)*?(?:[ \t]*~~~.*|\Z)"
-    r"|`(`*)[^`\n]+`\1"  # within a line
+    r"|`(?<!``)(`*+)[^`\n]+`\1"  # within a line
     r"|\|(?<![^\n]\|).*"  # a row of a table
     r"|\n\n(?:(?: {4}|\t).*\n?)+"  # indented, behind a blank line
 )
