@@ -93,7 +93,8 @@ def normalise(text: str, config: CleanConfig) -> str:
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if _may_hold_unwanted(text):
+    is_plain = _is_plain(text)
+    if not is_plain and _UNWANTED.search(text):
         text = _LONE_SURROGATE.sub("\ufffd", text)
         text = _LINE_END.sub("\n", text).replace("\u2029", "\n\n")
         text = _UNWANTED.sub("", text)
@@ -102,7 +103,7 @@ def normalise(text: str, config: CleanConfig) -> str:
             text = _NON_BREAKING.sub(" ", text)
         if config.normalization != "none":
             text = unicodedata.normalize(config.normalization, text)
-    if _may_end_in_space(text):
+    if not is_plain or " \n" in text or "\t\n" in text or text.endswith((" ", "\t")):
         text = "\n".join(map(str.rstrip, text.split("\n")))
     too_many = "\n" * (config.max_blank_lines + 2)
     if too_many in text:
@@ -119,15 +120,12 @@ def judge(text: str, config: CleanConfig) -> str | None:
     return None
 
 
-# Clean ASCII is the common case. The two questions below are quicker than the edits that they save.
+def _is_plain(text: str) -> bool:
+    """Whether all of `text` is printable but for spaces, tabs and line feeds, as most texts are.
 
-
-def _may_hold_unwanted(text: str) -> bool:
+    Then nothing in it is unwanted, and no other white space can stand at a line end. It is quicker asked than
+    searched for.
+    """
     if text.isascii():
-        return bool(text.encode().translate(None, _PLAIN_ASCII))
-    return _UNWANTED.search(text) is not None
-
-
-def _may_end_in_space(text: str) -> bool:
-    """Whether white space may stand before a line end; answers exactly for ASCII only."""
-    return not text.isascii() or " \n" in text or "\t\n" in text or text.endswith((" ", "\t"))
+        return not text.encode().translate(None, _PLAIN_ASCII)
+    return text.replace("\n", "").replace("\t", "").isprintable()
