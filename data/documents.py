@@ -28,7 +28,7 @@ from data.privacy.config import PersonalType
 from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
 from data.shards import DOCUMENTS, ShardWriter
-from data.sources.base import Problem, RawDocument
+from data.sources.base import Problem, RawDocument, SourceConfig
 
 DOCUMENTS_FILE = "documents.parquet"
 LICENCE = "licence"  # reason of a drop
@@ -153,6 +153,23 @@ def clean_slot(
         licences=sorted(licences),
         notes=problems,
     )
+
+
+def clean_raw(
+    source: SourceConfig,
+    raw: Path,
+    out: Path,
+    config: CleanConfig,
+    source_name: str,
+    near: NearConfig | None,
+    progress: Progress,
+) -> Facts:
+    """Clean the documents of a fetched slot; what its reading notes is among the facts' notes."""
+    notes: list[str] = []
+    documents = source.read(raw, notes.append)
+    facts = clean_slot(documents, out, config, source_name, source.licence, progress, source.personal, near)
+    facts.notes += notes
+    return facts
 
 
 def sign(content: bytes) -> bytes:

@@ -5,6 +5,7 @@ corpus grows, so a later slot is compared with earlier ones and never the other 
 """
 
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data.apart import Processes
 from data.cleaning import CleanConfig
 from data.corpus import TRAIN_FILE, VALIDATION_FILE, SplitConfig, split_slot
-from data.documents import clean_slot
+from data.documents import clean_raw
 from data.duplicates import DROPS_FILE
 from data.errors import TextmillError
 from data.facts import Facts
@@ -22,12 +24,14 @@ from data.manifest import ArtifactRef
 from data.near.config import NearConfig
 from data.quality.rules import QualityConfig
 from data.sources.base import SourceConfig, of_source
+from data.sources.pack import content_bytes
 from data.store import Build
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.units import StageWork, Unit, UnitProgress, run_units, stage_work
 
 INDEX_FILE = "index.json"
+APART_BYTES = 4_000_000  # of a raw slot that is worth a process of its own
 RULE_GROUPS = tuple(f"{group}_" for group in QualityConfig.model_fields)  # begin the names of its drops
 
 
@@ -55,6 +59,7 @@ def clean(
 ) -> list[Slot]:
     """Documents of every raw slot; `near` says what is prepared for finding near duplicates."""
     units = []
+    processes = Processes()
     for slot in slots:
         source = sources[slot.source]
         with of_source(slot.source):
@@ -67,11 +72,13 @@ def clean(
         }
         if near:
             recipe["near"] = near.signing_identity()
-        make = partial(_clean, source, run.store.path(slot.ref), config, slot.source, near)
+        raw = run.store.path(slot.ref)
+        make = partial(_clean, source, raw, config, slot.source, near, processes, threading.get_ident())
         units.append(
             Unit(slot.name, slot.label, identity("documents", recipe, {"raw": slot.ref.digest}), (slot.ref,), make)
         )
-    documents = with_refs(slots, run_units(run, "documents", units))
+    with processes:
+        documents = with_refs(slots, run_units(run, "documents", units))
     for name, source in sources.items():
         _refuse_empty(run, name, source, [slot for slot in documents if slot.source == name])
     return documents
@@ -106,14 +113,16 @@ def _clean(
     config: CleanConfig,
     name: str,
     near: NearConfig | None,
+    processes: Processes,
+    flow_thread: int,
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
-    notes: list[str] = []
-    documents = source.read(raw, notes.append)
-    facts = clean_slot(documents, build.out, config, name, source.licence, progress, source.personal, near)
-    facts.notes += notes
-    return facts
+    """In a process of its own where others are built at the same time, if it is worth starting one."""
+    arguments = (source, raw, build.out, config, name, near)
+    if threading.get_ident() == flow_thread or content_bytes(raw) < APART_BYTES:
+        return clean_raw(*arguments, progress=progress)
+    return processes.call(clean_raw, *arguments, progress=progress)
 
 
 def split(

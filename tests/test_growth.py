@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from data.apart import Processes
 from data.errors import TextmillError
 from data.manifest import ArtifactRef
 from data.sources.wiki import mediawiki
@@ -110,6 +111,16 @@ def folder(begun):
     shutil.rmtree(path)
     shutil.copytree(path.with_name("copy"), path)
     return Folder(path, first)
+
+
+def test_slots_cleaned_in_processes_of_their_own_are_the_same(begun, tmp_path, monkeypatch):
+    calls = []
+    call = Processes.call
+    monkeypatch.setattr(Processes, "call", lambda *given, **named: calls.append(1) or call(*given, **named))
+    monkeypatch.setattr("tasks.text.APART_BYTES", 0)
+    apart = Folder(tmp_path).build().slots("documents")
+    assert len(apart) == len(calls) > 1
+    assert {ref.digest for ref in apart.values()} == {ref.digest for ref in begun[1].slots("documents").values()}
 
 
 def test_nothing_new_builds_nothing(folder):

@@ -210,3 +210,9 @@ class EarlierPacks:
 def _chunks_of(folder: Path, item: PackedItem) -> Iterator[bytes]:
     with PackReader(folder) as reader:
         yield from reader.chunks(item)
+
+
+def content_bytes(raw: Path) -> int:
+    """Size of what a fetched slot holds; 0 where it has no content file."""
+    path = raw / CONTENT_FILE
+    return path.stat().st_size if path.exists() else 0

@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.benchmarks.table import median, print_table
 from tests.benchmarks.tokens import documents
 
 GOALS = {"light": 40.0, "web": 5.0, "languages": 30.0}  # MB/s
+TWO_CORES = 1.7  # times one core
 PROFILES = ("none", "light", "web", "books", "chat", "code")
 TYPICAL = 2_500  # characters of a page of the web
 
@@ -62,15 +64,66 @@ def run(profile: str, size: int) -> None:
     print(json.dumps({"speed": speed, "kept": kept, "memory": memory, "loading": loading, "total": total}))
 
 
+def on_two_cores(profile: str, size: int) -> None:
+    """Two fetched slots cleaned one after the other here, and at once in processes of their own, as a run does; prints
+    a JSON object with the ratio of the times. Starting the processes is part of it."""
+    from data.apart import Processes
+    from data.cleaning import CleanConfig
+    from data.documents import clean_raw
+    from data.facts import no_progress
+    from data.ledger import assign
+    from data.near.config import NearConfig
+    from data.sources.folder import FolderConfig
+
+    texts = list(documents(size))
+    config = CleanConfig.model_validate({"profile": profile})
+    near = NearConfig() if profile == "web" else None
+    with tempfile.TemporaryDirectory() as name, Processes() as processes, ThreadPoolExecutor(2) as pool:
+        calls = []
+        for number in range(2):
+            place = Path(name, f"texts-{number}")
+            place.mkdir()
+            lines = (json.dumps({"text": text}) + "\n" for text in texts[number::2])
+            (place / "texts.jsonl").write_text("".join(lines), encoding="utf-8")
+            source = FolderConfig.model_validate({"kind": "folder", "path": str(place), "name": "texts"})
+            (slot,) = assign(None, source.look(place), 1 << 40, "2024")[1]
+            raw = Path(name, f"raw-{number}")
+            raw.mkdir()
+            source.fetch(slot.items, place, raw, Path(name, "work"))
+            calls.append((source, raw, config, near))
+
+        def one(number: int, way: str) -> None:
+            source, raw, config, near = calls[number]
+            out = Path(name, f"{way}-{number}")
+            out.mkdir()
+            arguments = (source, raw, out, config, "texts", near)
+            if way == "apart":
+                processes.call(clean_raw, *arguments, progress=no_progress)
+            else:
+                clean_raw(*arguments, progress=no_progress)
+
+        one(0, "warm")
+        begin = time.perf_counter()
+        for number in range(2):
+            one(number, "here")
+        between = time.perf_counter()
+        list(pool.map(lambda number: one(number, "apart"), range(2)))
+        print(json.dumps({"ratio": (between - begin) / (time.perf_counter() - between)}))
+
+
 def main() -> int:
     """Print the table; exit code 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=20)
+    parser.add_argument("--two", choices=PROFILES, help=argparse.SUPPRESS)
     parser.add_argument("--run", choices=(*PROFILES, "languages"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.run:
         run(arguments.run, arguments.megabytes * 1_000_000)
+        return 0
+    if arguments.two:
+        on_two_cores(arguments.two, (6 if arguments.two == "light" else 2) * arguments.megabytes * 1_000_000)
         return 0
     command = [sys.executable, "-m", "tests.benchmarks.cleaning", "--megabytes", str(arguments.megabytes), "--run"]
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in (*PROFILES, "languages")}
@@ -81,6 +134,10 @@ def main() -> int:
         (name, [one["speed"] for one in its], "MB/s", f"at least {GOALS[name]:g}" if name in GOALS else "")
         for name, its in runs.items()
     ]
+    for name in ("light", "web"):
+        two = [*command[:-1], "--two", name]
+        ratios = [json.loads(subprocess.check_output(two, text=True))["ratio"] for _ in range(arguments.rounds)]
+        rows.append((f"{name}, two slots on two cores", ratios, "x one core", f"at least {TWO_CORES:g}"))
     web = runs["web"]
     rows.append(("documents kept by web", [one["kept"] for one in web], "%", ""))
     rows.append(("peak memory of web, the texts among it", [one["memory"] for one in web], "MB", "under 1500"))
