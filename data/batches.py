@@ -2,6 +2,7 @@
 
 What concerns many documents at once is done here: languages (data/languages) and the published rules of quality
 (data/quality) judge what the other reasons left. The rules may edit it; an edited text meets all the others once more.
+What is left by then is compared with benchmarks (data/overlap).
 """
 
 import json
@@ -15,6 +16,7 @@ import pyarrow as pa
 from data.cleaning import CleanConfig, judge, normalise
 from data.languages.config import LanguageConfig
 from data.languages.judging import judge_languages
+from data.overlap.decontaminating import CONTAMINATED, Decontaminator
 from data.privacy.config import PersonalType
 from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
@@ -38,14 +40,29 @@ class Kept(NamedTuple):
     removed: Mapping[str, int] = MappingProxyType({})  # by setting of C4's rules
 
 
+class Left(NamedTuple):
+    """A document that is not kept, why, and what is to be shown of it."""
+
+    row: Kept
+    reason: str
+    shown: str
+
+
 class Batch:
     """Documents as Python values; in their texts personal data of `types` were replaced.
 
     `languages` counts all documents whose language was judged, over all batches.
     """
 
-    def __init__(self, source: str, config: CleanConfig, types: Sequence[PersonalType]) -> None:
+    def __init__(
+        self,
+        source: str,
+        config: CleanConfig,
+        types: Sequence[PersonalType],
+        decontaminator: Decontaminator | None = None,
+    ) -> None:
         self._source, self._config, self._types = source, config, types
+        self._decontaminator = decontaminator
         self.rows: list[Kept] = []
         self.languages: Counter[str] = Counter()
         self._characters = 0
@@ -62,22 +79,25 @@ class Batch:
     def is_full(self) -> bool:
         return self._characters >= _BATCH_CHARACTERS or len(self.rows) >= _BATCH_ROWS
 
-    def sift(self) -> list[tuple[Kept, str]]:
-        """Take out the documents that are in no wanted language or break a rule of quality, and return them as they
-        were, with the reasons; those that stay may have been edited."""
+    def sift(self) -> list[Left]:
+        """Take out the documents that are in no wanted language, break a rule of quality or hold text of benchmarks,
+        and return them as they were, with the reasons; those that stay may have been edited."""
         languages = self._config.languages
         unwanted = self._sift_languages(languages) if languages else []
-        return unwanted + self._sift_quality()
+        unwanted += self._sift_quality()
+        if self._decontaminator:
+            unwanted += self._sift_benchmarks(self._decontaminator)
+        return unwanted
 
-    def _sift_languages(self, config: LanguageConfig) -> list[tuple[Kept, str]]:
+    def _sift_languages(self, config: LanguageConfig) -> list[Left]:
         judged = list(zip(self.rows, judge_languages([row.text for row in self.rows], config), strict=True))
         self.languages.update(judgement.language for _, judgement in judged)
         self.rows = [row for row, judgement in judged if judgement.reason is None]
-        return [(row, judgement.reason) for row, judgement in judged if judgement.reason is not None]
+        return [Left(row, judgement.reason, row.text) for row, judgement in judged if judgement.reason is not None]
 
-    def _sift_quality(self) -> list[tuple[Kept, str]]:
+    def _sift_quality(self) -> list[Left]:
         rows, self.rows = self.rows, []
-        dropped: list[tuple[Kept, str]] = []
+        dropped: list[Left] = []
         results = judged_by_rules([row.text for row in rows], self._config.quality)
         for row, (reason, text, removed) in zip(rows, results, strict=True):
             kept = row
@@ -87,7 +107,16 @@ class Batch:
             if reason is None:
                 self.rows.append(kept)
             else:
-                dropped.append((row, reason))
+                dropped.append(Left(row, reason, row.text))
+        return dropped
+
+    def _sift_benchmarks(self, decontaminator: Decontaminator) -> list[Left]:
+        found = decontaminator.judge([row.text for row in self.rows])
+        dropped = [
+            Left(self.rows[number], CONTAMINATED + finding.benchmark, finding.about)
+            for number, finding in found.items()
+        ]
+        self.rows = [row for number, row in enumerate(self.rows) if number not in found]
         return dropped
 
     def _finish(self, row: Kept) -> Kept:

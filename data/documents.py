@@ -4,9 +4,10 @@ What cleaning means is data/cleaning.py's matter, what a raw document is each so
 documents, counts every drop under the name of its reason with examples, and signs what it keeps. What personal data
 are is data/privacy's matter; that they are replaced before anything is judged or shown is done here. What concerns many
 documents at once is judged batch by batch (data/batches.py). Of near duplicates (data/near) it writes what they are
-found by.
+found by, and of benchmarks (data/overlap) which of their items were found.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
@@ -24,6 +25,7 @@ from data.licences import is_redistributable
 from data.near.bands import BandWriter
 from data.near.config import NearConfig
 from data.near.signatures import near_signatures
+from data.overlap.decontaminating import CONTAMINATION_FILE, Decontamination, Decontaminator
 from data.privacy.config import PersonalType
 from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
@@ -45,6 +47,7 @@ def clean_slot(
     progress: Progress = no_progress,
     personal: bool = False,
     near: NearConfig | None = None,
+    decontamination: Decontamination | None = None,
 ) -> Facts:
     """Clean the documents of one slot.
 
@@ -54,9 +57,11 @@ def clean_slot(
     progress     gets (documents so far, 0, "documents"): how many will come is not known
     personal     whether the source is of what people wrote to each other; then personal data are replaced by default
     near         how near duplicates are to be found; None: they are not, and nothing is written for it
+    decontamination  benchmarks to be kept out of documents; None: documents are compared with none
 
     Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
-    (documents kept, 2), row i for document i, drops.json, and with `near` the band table (data/near/bands.py).
+    (documents kept, 2), row i for document i, drops.json, with `near` the band table (data/near/bands.py), and with
+    `decontamination` contamination.json, which items of benchmarks the documents held.
     Memory: one batch of text, and 16 bytes per document kept, with `near` some 800 more. Characters are code points;
     `characters_in` minus `characters_dropped` minus `characters_out` is what normalising, editing and replacing took
     away. `replaced_email` and so on count what was replaced in the documents kept, `edited_hyphenation` the documents
@@ -76,13 +81,14 @@ def clean_slot(
     documents_in = characters_in = characters_dropped = characters_out = bytes_out = 0
     problems: list[str] = []
     unread = 0
-    batch = Batch(source_name, config, types)
+    decontaminator = Decontaminator(decontamination) if decontamination else None
+    batch = Batch(source_name, config, types, decontaminator)
 
     def keep() -> None:
         """Judge the documents of the batch together and write what is left of it."""
         nonlocal characters_dropped, characters_out, bytes_out
-        for row, reason in batch.sift():
-            drops.add(reason, row.document.native_id, row.document.position, len(row.text), row.text)
+        for row, reason, shown in batch.sift():
+            drops.add(reason, row.document.native_id, row.document.position, len(row.text), shown)
             characters_dropped += len(row.document.text)
         for row in batch.rows:
             content = row.text.encode()
@@ -134,6 +140,8 @@ def clean_slot(
     if bands:
         bands.write(out)
     drops.write(out / DROPS_FILE)
+    if decontaminator:
+        (out / CONTAMINATION_FILE).write_text(json.dumps(decontaminator.report(), sort_keys=True) + "\n")
     counts = {
         "documents_in": documents_in,
         "documents_out": len(rows),
@@ -162,12 +170,13 @@ def clean_raw(
     config: CleanConfig,
     source_name: str,
     near: NearConfig | None,
+    benchmarks: Decontamination | None,
     progress: Progress,
 ) -> Facts:
     """Clean the documents of a fetched slot; what its reading notes is among the facts' notes."""
     notes: list[str] = []
     documents = source.read(raw, notes.append)
-    facts = clean_slot(documents, out, config, source_name, source.licence, progress, source.personal, near)
+    facts = clean_slot(documents, out, config, source_name, source.licence, progress, source.personal, near, benchmarks)
     facts.notes += notes
     return facts
 

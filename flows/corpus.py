@@ -43,7 +43,7 @@ def build_corpus(run: Run, recipe: Recipe) -> Prepared:
     """All stages of a corpus in their order."""
     sources = recipe.used_sources()
     raw = fetch(run, sources)
-    documents = clean(run, raw, sources, recipe.cleaning, recipe.duplicates.near)
+    documents = clean(run, raw, sources, recipe.cleaning, recipe.duplicates.near, recipe.decontamination)
     drops = find_duplicates(run, documents, recipe.duplicates)
     shards, index = split(run, documents, drops, recipe.split, recipe.name)
     tokenizer = choose_tokenizer(run, shards, recipe.tokenizer, recipe.name)

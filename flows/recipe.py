@@ -16,6 +16,7 @@ from data.cleaning import CleanConfig
 from data.corpus import SplitConfig
 from data.duplicates import DuplicatesConfig
 from data.errors import TextmillError
+from data.overlap.config import DecontaminationConfig
 from data.sources.base import SourceConfig
 from data.sources.registry import AnySource
 from data.tokenizers.config import TokenizerConfig
@@ -53,6 +54,9 @@ class Recipe(BaseModel):
         description="Where the text comes from, by a name of your choice.",
     )
     cleaning: CleanConfig = Field(default_factory=CleanConfig, description="What is done to each document.")
+    decontamination: DecontaminationConfig | None = Field(
+        None, description="Text of benchmarks that is kept out of documents; null: they are compared with none."
+    )
     duplicates: DuplicatesConfig = Field(
         default_factory=DuplicatesConfig, description="Which documents are dropped as copies of earlier ones."
     )

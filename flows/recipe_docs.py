@@ -43,6 +43,7 @@ IN_NO_KEY = {
     "sources.NAME.i_have_permission": "without it nothing is fetched at all",
     "sources.NAME.slot_bytes": "the slots themselves do",
     "sources.NAME.pseudonym_key": "where the secret is kept; a digest of the secret does",
+    "decontamination.benchmarks": "where a file lies; the names and the texts of the fields do",
     "sampling": "of the model; it enters that of the samples",
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.apart import Processes
-from data.cleaning import CleanConfig
+from data.cleaning import CleanConfig, normalise
 from data.corpus import TRAIN_FILE, VALIDATION_FILE, SplitConfig, split_slot
 from data.documents import clean_raw
 from data.duplicates import DROPS_FILE
@@ -22,12 +22,16 @@ from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef
 from data.near.config import NearConfig
+from data.overlap.benchmarks import read_benchmarks
+from data.overlap.config import DecontaminationConfig
+from data.overlap.decontaminating import CONTAMINATED, Decontamination
 from data.quality.rules import QualityConfig
 from data.sources.base import SourceConfig, of_source
 from data.sources.pack import content_bytes
 from data.store import Build
 from tasks.registry import identity
 from tasks.run import Run
+from tasks.runtime import PROJECT_ROOT
 from tasks.units import StageWork, Unit, UnitProgress, run_units, stage_work
 
 INDEX_FILE = "index.json"
@@ -56,8 +60,13 @@ def clean(
     sources: Mapping[str, SourceConfig],
     config: CleanConfig,
     near: NearConfig | None = None,
+    decontamination: DecontaminationConfig | None = None,
 ) -> list[Slot]:
     """Documents of every raw slot; `near` says what is prepared for finding near duplicates."""
+    benchmarks: Decontamination | None = None
+    if decontamination:
+        items = read_benchmarks(decontamination, PROJECT_ROOT, partial(normalise, config=config))
+        benchmarks = Decontamination(decontamination, items)
     units = []
     processes = Processes()
     for slot in slots:
@@ -72,8 +81,10 @@ def clean(
         }
         if near:
             recipe["near"] = near.signing_identity()
+        if benchmarks:
+            recipe["decontamination"] = benchmarks.identity()
         raw = run.store.path(slot.ref)
-        make = partial(_clean, source, raw, config, slot.source, near, processes, threading.get_ident())
+        make = partial(_clean, source, raw, config, slot.source, near, benchmarks, processes, threading.get_ident())
         units.append(
             Unit(slot.name, slot.label, identity("documents", recipe, {"raw": slot.ref.digest}), (slot.ref,), make)
         )
@@ -100,6 +111,8 @@ def _refuse_empty(run: Run, name: str, source: SourceConfig, documents: Sequence
     settings += ["cleaning.quality"] if any(reason.startswith(RULE_GROUPS) for reason in reasons) else []
     settings += ["cleaning.languages"] if any(reason.startswith("language") for reason in reasons) else []
     loosen = f", or loosen cleaning ({', '.join(settings)})" if settings else ""
+    if any(reason.startswith(CONTAMINATED) for reason in reasons):
+        loosen += ", or compare it with fewer benchmarks (decontamination.benchmarks)"
     remedy = f"Add text there{loosen}."
     raise TextmillError(
         f"The source {name!r} ({source.kind}, {source.location()}) has no usable document left: {dropped}. "
@@ -113,13 +126,14 @@ def _clean(
     config: CleanConfig,
     name: str,
     near: NearConfig | None,
+    benchmarks: Decontamination | None,
     processes: Processes,
     flow_thread: int,
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
     """In a process of its own where others are built at the same time, if it is worth starting one."""
-    arguments = (source, raw, build.out, config, name, near)
+    arguments = (source, raw, build.out, config, name, near, benchmarks)
     if threading.get_ident() == flow_thread or content_bytes(raw) < APART_BYTES:
         return clean_raw(*arguments, progress=progress)
     return processes.call(clean_raw, *arguments, progress=progress)

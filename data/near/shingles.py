@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 _CHARACTERS_AT_ONCE = 200_000  # so that columns nearly fit the caches
 _BASE = 0x9E6C_63D0_876A_68DD  # of the polynomial over a word's characters; odd, so that it has an inverse
-_NEXT_WORD = np.uint64(0xA076_1D64_78BD_642F)  # of the polynomial over a run's words
+NEXT_WORD = np.uint64(0xA076_1D64_78BD_642F)  # of the polynomial over a run's words
 _SEPARATES, _JOINS, _ALONE = range(3)
 _WITHOUT_SPACES = (
     range(0x0E00, 0x0F00),  # Thai, Lao
@@ -47,13 +47,33 @@ class Shingles(NamedTuple):
 
 def shingles_of(texts: Sequence[str], size: int) -> Shingles:
     """All runs of `size` words of every text; a text of fewer words has one run, of all its words."""
+    return _runs(*word_hashes(texts), size)
+
+
+def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Ints]:
+    """A hash for every word of the texts, text after text, and how many words each text has."""
     counts = np.zeros(len(texts), np.int64)
     parts = [np.empty(0, np.uint64)]
     for numbers, pieces in _batches(texts):
         words, per_piece = _words(pieces)
         parts.append(words)
         np.add.at(counts, numbers, per_piece)
-    return _runs(np.concatenate(parts), counts, size)
+    return np.concatenate(parts), counts
+
+
+def word_borders(text: str) -> tuple[Ints, Ints]:
+    """Where the words of one text begin and end, in characters; they are those of `word_hashes`."""
+    kinds_of, _ = _tables()
+    starts, ends = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    offset = 0
+    for _, pieces in _batches([text]):
+        for piece in pieces:
+            codes = np.frombuffer(f"{piece}\n".encode("utf-32-le", "surrogatepass"), np.uint32)
+            kinds = kinds_of.take(codes)
+            starts.append(_word_starts(kinds) + offset)
+            ends.append(len(kinds) - _word_starts(kinds[::-1])[::-1] + offset)
+            offset += len(piece)
+    return np.concatenate(starts), np.concatenate(ends)
 
 
 def _runs(words: Hashes, counts: Ints, size: int) -> Shingles:
@@ -61,14 +81,14 @@ def _runs(words: Hashes, counts: Ints, size: int) -> Shingles:
     chained = words.copy()
     whole = np.maximum(len(words) - size + 1, 0)
     for step in range(1, size):
-        chained[:whole] *= _NEXT_WORD
+        chained[:whole] *= NEXT_WORD
         chained[:whole] += words[step : step + whole]
     runs = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
     for text in np.flatnonzero((counts > 0) & (counts < size)).tolist():
         head = first[text]
         key = words[head : head + 1].copy()
         for word in words[head + 1 : first[text + 1]]:
-            key = key * _NEXT_WORD + word
+            key = key * NEXT_WORD + word
         chained[head] = key[0]
     kept = np.zeros(len(words) + 1, np.int8)
     some = runs > 0
@@ -123,9 +143,7 @@ def _words(texts: Sequence[str]) -> tuple[Hashes, Ints]:
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
     kinds_of, values_of = _tables()
     kinds = kinds_of.take(codes)
-    begins = kinds != _SEPARATES
-    begins[1:] &= (kinds[1:] != _JOINS) | (kinds[:-1] != _JOINS)
-    starts = np.flatnonzero(begins)
+    starts = _word_starts(kinds)
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)
     counts = np.diff(np.searchsorted(starts, ends), prepend=0)
     if not len(starts):
@@ -134,6 +152,13 @@ def _words(texts: Sequence[str]) -> tuple[Hashes, Ints]:
     terms = values_of.take(codes)
     terms *= powers[: len(codes)]
     return np.add.reduceat(terms, starts) * inverse[starts], counts
+
+
+def _word_starts(kinds: NDArray[np.uint8]) -> Ints:
+    """Where words begin in a row of characters, of which the kinds are given."""
+    begins = kinds != _SEPARATES
+    begins[1:] &= (kinds[1:] != _JOINS) | (kinds[:-1] != _JOINS)
+    return np.flatnonzero(begins)
 
 
 @cache
