@@ -1,4 +1,6 @@
-"""From sources to token arrays: look, fetch, clean, deduplicate, split, train the tokenizer, encode. No torch."""
+"""From sources to token arrays: look, fetch, clean, deduplicate, split, compare both sides, train the tokenizer,
+encode. No torch.
+"""
 
 from typing import Any
 
@@ -8,6 +10,7 @@ from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
 from tasks.duplicates import find_duplicates
 from tasks.encoding import choose_tokenizer, encode
+from tasks.overlap import measure_overlap
 from tasks.prepared import Prepared, remember
 from tasks.registry import Stage
 from tasks.run import Run
@@ -46,9 +49,10 @@ def build_corpus(run: Run, recipe: Recipe) -> Prepared:
     documents = clean(run, raw, sources, recipe.cleaning, recipe.duplicates.near, recipe.decontamination)
     drops = find_duplicates(run, documents, recipe.duplicates)
     shards, index = split(run, documents, drops, recipe.split, recipe.name)
+    overlap = measure_overlap(run, documents, drops, shards, index, recipe.name)
     tokenizer = choose_tokenizer(run, shards, recipe.tokenizer, recipe.name)
     tokens = encode(run, shards, tokenizer)
-    prepared = Prepared(tuple(documents), tuple(shards), index, tokenizer, tuple(tokens))
+    prepared = Prepared(tuple(documents), tuple(shards), index, tokenizer, tuple(tokens), overlap)
     remember(run, prepared)
     run.finish("tokens")
     return prepared

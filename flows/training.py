@@ -63,6 +63,7 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared) -> None:
         model=model,
         evaluation=evaluation,
         samples=samples,
+        overlap=prepared.overlap,
     )
     page = report(run, made, recipe.model_dump(mode="json"), recipe.name)
     publish_run_card(run, page, made)

@@ -12,13 +12,17 @@ from tasks.text import Slot
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the corpus stages made: per slot the documents, shards and token arrays; the index; the tokenizer."""
+    """What the corpus stages made: per slot the documents, shards and token arrays; the index; the tokenizer.
+
+    overlap  None in a corpus that was made before there was such a stage
+    """
 
     documents: tuple[Slot, ...]
     shards: tuple[Slot, ...]
     index: ArtifactRef
     tokenizer: ArtifactRef
     tokens: tuple[Slot, ...]
+    overlap: ArtifactRef | None = None
 
 
 def remember(run: Run, prepared: Prepared) -> None:
@@ -38,9 +42,11 @@ def newest(run: Run) -> Prepared:
         index=ArtifactRef(**value["index"]),
         tokenizer=ArtifactRef(**value["tokenizer"]),
         tokens=_slots(value["tokens"]),
+        overlap=ArtifactRef(**value["overlap"]) if value.get("overlap") else None,
     )
     slots = prepared.documents + prepared.shards + prepared.tokens
-    for ref in (prepared.index, prepared.tokenizer, *(slot.ref for slot in slots)):
+    single = [ref for ref in (prepared.index, prepared.overlap, prepared.tokenizer) if ref]
+    for ref in (*single, *(slot.ref for slot in slots)):
         found = run.store.find(ref.stage, [ref.key]).get(ref.key)
         if found is None or found.digest != ref.digest:
             raise TextmillError(

@@ -12,7 +12,17 @@ from typing import Any, Literal, get_args
 from data.manifest import Identity
 
 Stage = Literal[
-    "raw", "documents", "duplicates", "corpus", "tokenizer", "tokens", "model", "evaluation", "samples", "report"
+    "raw",
+    "documents",
+    "duplicates",
+    "corpus",
+    "overlap",
+    "tokenizer",
+    "tokens",
+    "model",
+    "evaluation",
+    "samples",
+    "report",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -21,12 +31,13 @@ VERSIONS: dict[Stage, int] = {
     "documents": 1,
     "duplicates": 1,
     "corpus": 1,
+    "overlap": 1,
     "tokenizer": 1,
     "tokens": 1,
     "model": 1,
     "evaluation": 1,
     "samples": 1,
-    "report": 2,
+    "report": 3,
 }
 
 

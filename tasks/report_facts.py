@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from data.manifest import ArtifactRef, Manifest
+from data.overlap.decontaminating import CONTAMINATED, CONTAMINATION_FILE
+from data.overlap.report import OVERLAP_FILE
 from data.privacy.config import THINGS, TYPES
 from data.store import Store
 
@@ -34,16 +36,19 @@ class Made:
     model: ArtifactRef
     evaluation: ArtifactRef | None  # None when there is no validation text
     samples: ArtifactRef
+    overlap: ArtifactRef | None = None
 
     def refs(self) -> tuple[ArtifactRef, ...]:
         """All of them, upstream first."""
         judged = (self.samples,) if self.evaluation is None else (self.evaluation, self.samples)
-        return (*self.documents, *self.corpus, self.index, self.tokenizer, *self.tokens, self.model, *judged)
+        overlap = () if self.overlap is None else (self.overlap,)
+        return (*self.documents, *self.corpus, self.index, *overlap, self.tokenizer, *self.tokens, self.model, *judged)
 
     def digests(self) -> dict[str, str | list[str]]:
         """Payload digests by role; this is all that determines a report."""
         single = {"index": self.index, "tokenizer": self.tokenizer, "model": self.model, "samples": self.samples}
         single |= {} if self.evaluation is None else {"evaluation": self.evaluation}
+        single |= {} if self.overlap is None else {"overlap": self.overlap}
         slots = {"documents": self.documents, "corpus": self.corpus, "tokens": self.tokens}
         digests: dict[str, str | list[str]] = {role: [ref.digest for ref in refs] for role, refs in slots.items()}
         return digests | {role: ref.digest for role, ref in single.items()}
@@ -91,6 +96,21 @@ class Share:
 
 
 @dataclass(frozen=True)
+class BenchmarkFacts:
+    """A benchmark that documents were compared with: its items, and what became of documents that hold some.
+
+    comparable  items that are long enough
+    found       comparable items that stood in some document
+    """
+
+    name: str
+    items: int
+    comparable: int
+    found: int
+    dropped: int
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """One run.
 
@@ -99,6 +119,8 @@ class RunFacts:
     tokenizer        content of tokenizer.meta.json
     sources, corpus  the text by source (by name), and all together
     shares           by source, its part in the training
+    benchmarks       those kept out of documents
+    overlap          content of overlap.json, or None
     artifacts        every artifact cited, upstream first: stage, key, payload digest
     """
 
@@ -112,6 +134,8 @@ class RunFacts:
     corpus: SourceFacts
     shares: dict[str, Share]
     artifacts: tuple[dict[str, str], ...]
+    benchmarks: tuple[BenchmarkFacts, ...] = ()
+    overlap: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         derived = {"bytes_per_token": self.corpus.bytes_per_token}
@@ -135,6 +159,8 @@ def gather_facts(store: Store, made: Made) -> RunFacts:
         corpus=_together(sources),
         shares=_shares(sources, [entry["weight"] for entry in trained.recipe.config["arrays"]], tokens_seen),
         artifacts=tuple({"stage": ref.stage, "key": ref.key, "digest": ref.digest} for ref in made.refs()),
+        benchmarks=tuple(_benchmarks(store, made)),
+        overlap=None if made.overlap is None else read_json(store.path(made.overlap) / OVERLAP_FILE),
     )
 
 
@@ -168,6 +194,17 @@ def _sources(store: Store, made: Made) -> list[SourceFacts]:
         licences = {licence for first, *_ in triples for licence in first.licences}
         found.append(SourceFacts(name, len(triples), documents, corpus, tokens, tuple(sorted(licences))))
     return found
+
+
+def _benchmarks(store: Store, made: Made) -> Iterator[BenchmarkFacts]:
+    """The benchmarks by name; an item that stands in several slots counts once."""
+    paths = [store.path(ref) / CONTAMINATION_FILE for ref in made.documents]
+    reports = [read_json(path) for path in paths if path.exists()]
+    counts = add_up(store.manifest(ref).counts for ref in made.documents)
+    for name, about in sorted(reports[0].items()) if reports else ():
+        found = {line for report in reports for line in report[name]["found"]}
+        dropped = int(counts.get(f"dropped_{CONTAMINATED}{name}", 0))
+        yield BenchmarkFacts(name, about["items"], about["comparable"], len(found), dropped)
 
 
 def _shares(sources: list[SourceFacts], weights: list[float], tokens_seen: int) -> dict[str, Share]:

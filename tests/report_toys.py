@@ -11,6 +11,11 @@ from data.documents import SIGNATURES_FILE, clean_slot
 from data.duplicates import DROPS_FILE, exact_duplicates
 from data.facts import Facts
 from data.manifest import ArtifactRef
+from data.overlap.benchmarks import read_benchmarks
+from data.overlap.config import BenchmarkConfig, DecontaminationConfig
+from data.overlap.decontaminating import Decontamination
+from data.overlap.report import SlotParts, write_overlap
+from data.overlap.sampling import sample_slot
 from data.sources.base import Problem, RawDocument
 from data.store import Build
 from data.tokenizers.config import TokenizerConfig
@@ -36,8 +41,10 @@ SCORE = {
 }
 
 # what the hand-made text below amounts to
-READ, TOO_SHORT, BINARY, DUPLICATES = 47, 3, 1, 2
-KEPT = READ - TOO_SHORT - BINARY - DUPLICATES
+READ, TOO_SHORT, BINARY, CONTAMINATED, DUPLICATES = 48, 3, 1, 1, 2
+DROPPED = TOO_SHORT + BINARY + CONTAMINATED
+KEPT = READ - DROPPED - DUPLICATES
+QUIZ = "Which of the seven mills in the valley stands still on the day of the fair, and why?"
 
 
 def toy_run(root: Path) -> Run:
@@ -75,7 +82,9 @@ def toy_made(
     model = put("model", "toy", lambda b: _model(b, encode, metrics, model_prompts), tokens, tokenizer)
     evaluation = put("evaluation", "toy", _evaluation, model, tokens) if scored else None
     samples = put("samples", "toy", lambda b: _samples(b, evil), model, tokenizer)
-    return Made(index, (documents,), (corpus,), tokenizer, (tokens,), model, evaluation, samples)
+    parts = SlotParts("books", run.store.path(corpus), run.store.path(drops), run.store.path(corpus))
+    overlap = put("overlap", "toy", lambda b: _overlap(b, parts, run.store.path(documents)), index)
+    return Made(index, (documents,), (corpus,), tokenizer, (tokens,), model, evaluation, samples, overlap)
 
 
 class _Publisher:
@@ -110,11 +119,26 @@ def _documents(build: Build, evil: str) -> Facts:
         RawDocument(f"book/{i}.txt", text, meta={"look": 1}, position=i) for i, text in enumerate(texts)
     ]
     found.append(Problem("binary", "cover.jpg", f"no text: {evil}"))
-    return clean_slot(found, build.out, CleanConfig(min_characters=20), "books", "CC-BY-4.0")
+    quiz = build.keep / "quiz.jsonl"
+    quiz.write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in (QUIZ, "no words", QUIZ.replace(" ", " and ")))
+    )
+    found += [RawDocument("quiz.txt", f"A quiz: {QUIZ}", meta={"look": 1})]
+    config = DecontaminationConfig(benchmarks={"quiz": BenchmarkConfig(path=str(quiz), fields=["text"])})
+    compared = Decontamination(config, read_benchmarks(config, build.keep))
+    cleaning = CleanConfig(min_characters=20)
+    return clean_slot(found, build.out, cleaning, "books", "CC-BY-4.0", decontamination=compared)
 
 
 def _duplicates(build: Build, documents: Path) -> Facts:
     return exact_duplicates([documents / SIGNATURES_FILE], build.out)
+
+
+def _overlap(build: Build, parts: SlotParts, documents: Path) -> Facts:
+    sample = build.keep / "sample"
+    sample.mkdir()
+    sample_slot(documents, parts.duplicates / DROPS_FILE, parts.corpus, sample)
+    return write_overlap([parts._replace(sample=sample)], build.out)
 
 
 def _model(build: Build, encode: Callable[[str], list[int]], metrics: bool, prompts: Sequence[str]) -> Facts:

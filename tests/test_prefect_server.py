@@ -222,7 +222,8 @@ def saved(checkpoints):
     return int((checkpoints / "latest").read_text().strip().removeprefix("step-"))
 
 
-STAGES = ["raw", "documents", "duplicates", "corpus", "tokenizer", "tokens", "model", "evaluation", "samples", "report"]
+STAGES = ["raw", "documents", "duplicates", "corpus", "overlap"]
+STAGES += ["tokenizer", "tokens", "model", "evaluation", "samples", "report"]
 
 
 def test_a_deployment_runs_and_a_rerun_is_cached(up, watched):

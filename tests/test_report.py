@@ -21,6 +21,7 @@ from tests.report_toys import (
     BATCH,
     BINARY,
     CONTEXT,
+    DROPPED,
     DUPLICATES,
     EVIL,
     KEPT,
@@ -112,13 +113,27 @@ def test_headings_go_down_one_level_at_a_time_and_pictures_are_described(toy):
     assert "from 2.67 to 2.00" in alternatives[1]  # 3 - step / 300
 
 
+def test_overlap_and_benchmarks_are_on_the_page_and_in_the_facts(toy):
+    run, made, _, folder, html = toy
+    facts = json.loads((folder / FACTS_FILE).read_text())
+    assert facts["benchmarks"] == [{"name": "quiz", "items": 3, "comparable": 2, "found": 1, "dropped": 1}]
+    assert facts["overlap"] == json.loads((run.store.path(made.overlap) / "overlap.json").read_text())
+    held_out = facts["corpus"]["corpus"]["validation_passages"]
+    assert facts["overlap"]["sources"]["books"]["passages"] == held_out > 0
+    text = Page(html).text
+    assert "Benchmarks kept out" in text and "quiz 3 2 1 1" in text
+    assert f"held out compared shared of compared Runs shared of all books {held_out} " in text
+    assert f"{DUPLICATES} dropped copies of earlier documents" in text
+    assert "0 matches between text for training and text held out are left" in text
+
+
 def test_the_numbers_are_on_the_page(toy):
     text = Page(toy[4]).text
     assert "1.877 bits per byte" in text and "95% interval 1.753 to 1.998" in text
     assert "Validation loss 3.210" in text and "Perplexity 24.8" in text
     assert f"Parameters {PARAMETERS:,}" in text and f"Steps {STEPS}" in text
     assert f"Tokens seen {STEPS * BATCH * CONTEXT:,}" in text and "Training time 1 min 15 s" in text
-    assert f"books {READ} {TOO_SHORT + BINARY} {DUPLICATES} {KEPT}" in text  # of the corpus table
+    assert f"books {READ} {DROPPED} {DUPLICATES} {KEPT}" in text  # of the corpus table
     assert f"too short {TOO_SHORT}" in text and f"binary {BINARY}" in text and "tiny" in text
     assert "CC-BY-4.0 books" in text
     assert "Kind bpe Vocabulary 300" in text
@@ -226,7 +241,7 @@ def test_several_sources_are_shown_each_and_together(toy):
     )
     text = Page((build(run, three)[1] / PAGE_FILE).read_text(encoding="utf-8")).text
     for name, slots in (("books", 1), ("web", 2), ("all", 3)):
-        assert f"{name} {READ * slots} {(TOO_SHORT + BINARY) * slots} {DUPLICATES * slots} {KEPT * slots}" in text
+        assert f"{name} {READ * slots} {DROPPED * slots} {DUPLICATES * slots} {KEPT * slots}" in text
     assert "of text from books, web." in text
     seen, tokens = STEPS * BATCH * CONTEXT, run.store.manifest(made.tokens[0]).counts["train_tokens"]
     assert f"75.0% {0.75 * seen / tokens:.2f}" in text  # 3 of 4, of the tokens of one slot
