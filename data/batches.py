@@ -16,7 +16,7 @@ import pyarrow as pa
 from data.cleaning import CleanConfig, judge, normalise
 from data.languages.config import LanguageConfig
 from data.languages.judging import judge_languages
-from data.overlap.decontaminating import CONTAMINATED, Decontaminator
+from data.overlap.decontaminating import CONTAMINATED, Decontaminator, Finding
 from data.privacy.config import PersonalType
 from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
@@ -38,6 +38,7 @@ class Kept(NamedTuple):
     replaced: Counter[PersonalType]
     edits: Counter[str]
     removed: Mapping[str, int] = MappingProxyType({})  # by setting of C4's rules
+    cut: Finding | None = None  # text of benchmarks that was cut out
 
 
 class Left(NamedTuple):
@@ -111,12 +112,21 @@ class Batch:
         return dropped
 
     def _sift_benchmarks(self, decontaminator: Decontaminator) -> list[Left]:
-        found = decontaminator.judge([row.text for row in self.rows])
-        dropped = [
-            Left(self.rows[number], CONTAMINATED + finding.benchmark, finding.about)
-            for number, finding in found.items()
-        ]
-        self.rows = [row for number, row in enumerate(self.rows) if number not in found]
+        rows, self.rows = self.rows, []
+        dropped: list[Left] = []
+        found = decontaminator.judge([row.text for row in rows])
+        for number, row in enumerate(rows):
+            finding = found.get(number)
+            if finding is None:
+                self.rows.append(row)
+            elif finding.text is None:
+                dropped.append(Left(row, CONTAMINATED + finding.benchmark, finding.about))
+            else:
+                kept = self._finish(row._replace(text=finding.text, cut=finding))
+                if reason := judge(kept.text, self._config):
+                    dropped.append(Left(row, reason, row.text))
+                else:
+                    self.rows.append(kept)
         return dropped
 
     def _finish(self, row: Kept) -> Kept:

@@ -66,10 +66,12 @@ def clean_slot(
     `characters_in` minus `characters_dropped` minus `characters_out` is what normalising, editing and replacing took
     away. `replaced_email` and so on count what was replaced in the documents kept, `edited_hyphenation` the documents
     kept that an edit changed, and `edits_hyphenation` how often it did; `c4_lines_removed_javascript` and so on count
-    the lines taken out of them, `c4_citation_marks_removed` the marks taken out of other lines. `language_en` and so on
+    the lines taken out of them, `c4_citation_marks_removed` the marks taken out of other lines; `decontaminated_NAME`
+    those that text of a benchmark was cut out of, `decontamination_cuts_NAME` how often. `language_en` and so on
     count all documents whose language was judged. The facts' notes name every problem.
     """
-    drops = DropLog()
+    drops, cut = DropLog(), DropLog()
+    cuts: Counter[str] = Counter()  # by benchmark
     types = config.types_replaced(personal)
     replaced: Counter[PersonalType] = Counter()
     removed: Counter[str] = Counter()  # by C4's rules
@@ -98,6 +100,9 @@ def clean_slot(
             licences.add(row.licence)
             replaced.update(row.replaced)
             removed.update(row.removed)
+            if row.cut:
+                cuts[row.cut.benchmark] += row.cut.cuts
+                cut.add(row.cut.benchmark, row.document.native_id, row.document.position, len(row.text), row.cut.about)
             for name, count in row.edits.items():
                 edited[f"edited_{name}"] += 1
                 edited[f"edits_{name}"] += count
@@ -141,7 +146,8 @@ def clean_slot(
         bands.write(out)
     drops.write(out / DROPS_FILE)
     if decontaminator:
-        (out / CONTAMINATION_FILE).write_text(json.dumps(decontaminator.report(), sort_keys=True) + "\n")
+        report = {name: about | {"cut": cut.examples.get(name, [])} for name, about in decontaminator.report().items()}
+        (out / CONTAMINATION_FILE).write_text(json.dumps(report, sort_keys=True) + "\n")
     counts = {
         "documents_in": documents_in,
         "documents_out": len(rows),
@@ -155,9 +161,11 @@ def clean_slot(
     dropped = {f"dropped_{reason}": count for reason, count in sorted(drops.counts.items())}
     placed = {f"replaced_{one}": replaced[one] for one in types if replaced[one]}
     lost = {_field_of(rule): count for rule, count in sorted(removed.items())}
+    freed = {f"decontaminated_{name}": count for name, count in sorted(cut.counts.items())}
+    freed |= {f"decontamination_cuts_{name}": count for name, count in sorted(cuts.items())}
     spoken = {f"language_{code}": count for code, count in sorted(batch.languages.items())}
     return Facts(
-        counts={**counts, **dropped, **placed, **dict(sorted(edited.items())), **lost, **spoken},
+        counts={**counts, **dropped, **placed, **dict(sorted(edited.items())), **lost, **freed, **spoken},
         licences=sorted(licences),
         notes=problems,
     )

@@ -101,6 +101,8 @@ class BenchmarkFacts:
 
     comparable  items that are long enough
     found       comparable items that stood in some document
+    dropped     documents with items; a document with items of several benchmarks counts for the first by name
+    cut         documents that were kept without the text around the items, likewise
     """
 
     name: str
@@ -108,6 +110,7 @@ class BenchmarkFacts:
     comparable: int
     found: int
     dropped: int
+    cut: int
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,8 @@ def _benchmarks(store: Store, made: Made) -> Iterator[BenchmarkFacts]:
     counts = add_up(store.manifest(ref).counts for ref in made.documents)
     for name, about in sorted(reports[0].items()) if reports else ():
         found = {line for report in reports for line in report[name]["found"]}
-        dropped = int(counts.get(f"dropped_{CONTAMINATED}{name}", 0))
-        yield BenchmarkFacts(name, about["items"], about["comparable"], len(found), dropped)
+        dropped, cut = (int(counts.get(f"{what}{name}", 0)) for what in (f"dropped_{CONTAMINATED}", "decontaminated_"))
+        yield BenchmarkFacts(name, about["items"], about["comparable"], len(found), dropped, cut)
 
 
 def _shares(sources: list[SourceFacts], weights: list[float], tokens_seen: int) -> dict[str, Share]:

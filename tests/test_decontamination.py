@@ -229,7 +229,7 @@ def test_drops_are_counted_by_benchmark_and_name_the_item(tmp_path):
          "excerpt": "line 2 of foxes: The quick brown fox jumps over the lazy dog and then it sleeps"}
     ]  # fmt: skip
     report = json.loads((tmp_path / "out" / "contamination.json").read_text())
-    assert report["foxes"] == {"items": 2, "comparable": 1, "commonplace_runs": 0, "found": [2]}
+    assert report["foxes"] == {"items": 2, "comparable": 1, "commonplace_runs": 0, "found": [2], "cut": []}
     assert report["cats"]["found"] == [1]
 
 
@@ -258,3 +258,72 @@ def test_planted_items_are_found_in_articles_and_nothing_else_is(tmp_path):
     assert facts.counts["dropped_contaminated_hellaswag"] == 40
     hit = json.loads((tmp_path / "planted" / "contamination.json").read_text())["hellaswag"]["found"]
     assert {number + 1 for number in chosen} <= set(hit)
+
+
+def filler(count, letter):
+    """So many words of 9 characters, each with a space behind it."""
+    return "".join(f"{letter}{number:08d} " for number in range(count))
+
+
+def test_what_is_cut_is_the_run_and_its_margins(tmp_path):
+    given_ = given_benchmarks(tmp_path, {"foxes": [ITEM]}, action="cut", margin=23, min_piece=100)
+    before, behind, short = filler(30, "a"), filler(30, "b"), filler(12, "c")
+    text = f"{before}{ITEM} {behind}{ITEM} {short}"
+    # 23 characters end within the third word from the item; the cut goes on to the space beside it
+    kept = f"{filler(27, 'a').strip()}\n\n{behind[30:270].strip()}"
+    left, facts = clean(tmp_path / "out", [text, f"{ITEM} {short}"], given_)
+    assert left == {"0": kept}
+    assert (facts.counts["decontaminated_foxes"], facts.counts["decontamination_cuts_foxes"]) == (1, 2)
+    assert facts.counts["dropped_contaminated_foxes"] == 1
+    (example,) = json.loads((tmp_path / "out" / "contamination.json").read_text())["foxes"]["cut"]
+    assert example["native_id"] == "0" and example["excerpt"].startswith("line 1 of foxes: The quick brown")
+
+
+def test_runs_whose_margins_meet_are_one_cut_and_too_many_cuts_drop(tmp_path):
+    given_ = given_benchmarks(tmp_path, {"foxes": [ITEM]}, action="cut", margin=100, min_piece=50, max_cuts=3)
+    near, far = filler(15, "n"), filler(60, "f")
+    texts = [far + f"{ITEM} {near}" * 9 + far, far + f"{ITEM} {far}" * 3, far + f"{ITEM} {far}" * 4]
+    findings = Decontaminator(given_).judge(texts)
+    assert [(one.cuts, one.text is None) for one in findings.values()] == [(1, False), (3, False), (0, True)]
+
+
+def test_pieces_that_make_a_run_together_are_not_kept(tmp_path):
+    halves = ITEM.split()
+    text = f"{' '.join(halves[:7])} {ITEM} {' '.join(halves[7:])}"
+    given_ = given_benchmarks(tmp_path, {"foxes": [ITEM]}, action="cut", margin=0, min_piece=1)
+    (finding,) = Decontaminator(given_).judge([text]).values()
+    assert finding.text is None and finding.cuts == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(WORDS, min_size=1, max_size=3), st.lists(WORDS, max_size=5), st.integers(0, 5), st.integers(1, 4))
+def test_no_text_that_is_kept_shares_anything(tmp_path_factory, items, texts, margin, cuts):
+    items.append("a b c")
+    folder = tmp_path_factory.mktemp("benchmark")
+    settings_ = {"ngram": 3, "min_words": 3, "max_occurrences": None, "action": "cut", "min_piece": 2}
+    given_ = given_benchmarks(folder, {"letters": items}, **settings_, margin=margin, max_cuts=cuts)
+    known = set().union(*(obvious_runs(item, 3) for item in items))
+    judged = Decontaminator(given_).judge(texts)
+    assert set(judged) == {number for number, text in enumerate(texts) if obvious_runs(text, 3) & known}
+    for number, one in judged.items():
+        assert one.text is None or not obvious_runs(one.text, 3) & known
+        assert one.text is None or (0 < one.cuts <= cuts and len(one.text) < len(texts[number]))
+
+
+@needs_items
+def test_cutting_planted_items_leaves_the_articles_around_them(tmp_path):
+    items = [json.loads(line) for line in HELLASWAG.read_text().splitlines()]
+    article = max((json.loads(line)["text"] for line in (SHARED / "prose" / "web_articles.jsonl").open()), key=len)
+    config = DecontaminationConfig(
+        benchmarks={"hellaswag": {"path": str(HELLASWAG), "fields": ["ctx", "endings"]}}, action="cut"
+    )
+    given_ = Decontamination(config, read_benchmarks(config, tmp_path))
+    paragraphs = article.split("\n\n")
+    middle = len(paragraphs) // 2
+    planted = "\n\n".join([*paragraphs[:middle], items[5]["ctx"], *paragraphs[middle:]])
+    left, facts = clean(tmp_path / "out", [planted], given_)
+    assert facts.counts["decontamination_cuts_hellaswag"] == 1 and not obvious_runs(left["0"], 13) & obvious_runs(
+        items[5]["ctx"], 13
+    )
+    assert len(article) - len(left["0"]) < 2 * (200 + 40) + 10
+    assert set(left["0"].split()) <= set(article.split())

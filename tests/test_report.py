@@ -116,12 +116,12 @@ def test_headings_go_down_one_level_at_a_time_and_pictures_are_described(toy):
 def test_overlap_and_benchmarks_are_on_the_page_and_in_the_facts(toy):
     run, made, _, folder, html = toy
     facts = json.loads((folder / FACTS_FILE).read_text())
-    assert facts["benchmarks"] == [{"name": "quiz", "items": 3, "comparable": 2, "found": 1, "dropped": 1}]
+    assert facts["benchmarks"] == [{"name": "quiz", "items": 3, "comparable": 2, "found": 1, "dropped": 1, "cut": 0}]
     assert facts["overlap"] == json.loads((run.store.path(made.overlap) / "overlap.json").read_text())
     held_out = facts["corpus"]["corpus"]["validation_passages"]
     assert facts["overlap"]["sources"]["books"]["passages"] == held_out > 0
     text = Page(html).text
-    assert "Benchmarks kept out" in text and "quiz 3 2 1 1" in text
+    assert "Benchmarks kept out" in text and "quiz 3 2 1 1 0" in text
     assert f"held out compared shared of compared Runs shared of all books {held_out} " in text
     assert f"{DUPLICATES} dropped copies of earlier documents" in text
     assert "0 matches between text for training and text held out are left" in text

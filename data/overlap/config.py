@@ -1,6 +1,6 @@
 """What is compared with benchmarks, and what becomes of text that they share: settings that change documents."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -43,6 +43,16 @@ class DecontaminationConfig(BaseModel):
         "for; null: all are.",
     )  # fmt: skip
 
+    action: Literal["drop", "cut"] = Field(
+        "drop", description="What becomes of a document with such a run: it goes, or only what is around the run."
+    )
+    margin: int = Field(200, ge=0, description="Characters cut away before and behind a run, with action cut.")
+    min_piece: int = Field(
+        200, ge=1, description="Shortest piece kept between two cuts, in characters, with action cut."
+    )
+    max_cuts: int = Field(10, ge=1, description="A document with more cuts is dropped, with action cut.")
+
     def identity(self) -> dict[str, Any]:
         """What of these settings changes documents, JSON-able, but for the texts of the benchmarks."""
-        return self.model_dump(mode="json", exclude={"benchmarks"})
+        unused = {"margin", "min_piece", "max_cuts"} if self.action == "drop" else set()
+        return self.model_dump(mode="json", exclude={"benchmarks", *unused})

@@ -16,6 +16,7 @@ from data.overlap.runs import runs_in, words_in
 
 CONTAMINATED = "contaminated_"  # begins the reasons of drops; the benchmark's name follows
 CONTAMINATION_FILE = "contamination.json"
+_WORD = 40  # characters that a margin may be longer, so as not to end within a word
 _SHOWN = 120  # characters of a shared run, in examples
 
 
@@ -48,11 +49,13 @@ class Finding(NamedTuple):
 
     benchmark  the first in the order of names of those it shares something with
     text       what is left of it; None: it is dropped
+    cuts       how often it was cut; 0 where it is dropped
     about      names the item and shows the run
     """
 
     benchmark: str
     text: str | None
+    cuts: int
     about: str
 
 
@@ -65,7 +68,12 @@ class Decontaminator:
 
     def judge(self, texts: Sequence[str]) -> dict[int, Finding]:
         """{number of the text: what became of it} for all that share something; the others stay as they are."""
-        return {number: self._settle(texts[number], shared) for number, shared in self._shared(texts).items()}
+        found = {number: self._settle(texts[number], shared) for number, shared in self._shared(texts).items()}
+        cut = {number: one.text for number, one in found.items() if one.text is not None}
+        numbers = list(cut)
+        for again in self._shared(list(cut.values())):  # pieces that together make a run after all
+            found[numbers[again]] = found[numbers[again]]._replace(text=None, cuts=0)
+        return found
 
     def report(self) -> dict[str, Any]:
         """{benchmark: items, comparable items, runs too common to be looked for, and the lines of the items found}."""
@@ -106,4 +114,36 @@ class Decontaminator:
         run = int(np.argmin([one[0] for one in items]))  # items are ordered by benchmark
         item = benchmarks.item(int(items[run][0]))
         shown = " ".join(text[shared.begin[run] : shared.end[run]].split())[:_SHOWN]
-        return Finding(item.benchmark, None, f"line {item.line:,} of {item.benchmark}: {shown}")
+        about = f"line {item.line:,} of {item.benchmark}: {shown}"
+        left, cuts = cut(text, shared, self.given.config) if self.given.config.action == "cut" else (None, 0)
+        return Finding(item.benchmark, left, 0 if left is None else cuts, about)
+
+
+def cut(text: str, shared: Shared, config: DecontaminationConfig) -> tuple[str | None, int]:
+    """Take the runs with their margins out of a text: what is left, None where that is too little, and how many cuts.
+
+    Margins end between words, if a word's end is near; runs whose margins meet are one cut. Pieces that are long enough
+    are joined as paragraphs.
+    """
+    begins = [_space(text, max(0, begin - config.margin), -1) for begin in shared.begin.tolist()]
+    ends = [_space(text, min(len(text), end + config.margin), 1) for end in shared.end.tolist()]
+    cuts: list[list[int]] = []
+    for begin, end in sorted(zip(begins, ends, strict=True)):
+        if cuts and begin <= cuts[-1][1]:
+            cuts[-1][1] = max(end, cuts[-1][1])
+        else:
+            cuts.append([begin, end])
+    if len(cuts) > config.max_cuts:
+        return None, len(cuts)
+    borders = [0, *(border for one in cuts for border in one), len(text)]
+    pieces = [text[begin:end].strip() for begin, end in zip(borders[::2], borders[1::2], strict=True)]
+    kept = [piece for piece in pieces if len(piece) >= config.min_piece]
+    return "\n\n".join(kept) if kept else None, len(cuts)
+
+
+def _space(text: str, at: int, step: int) -> int:
+    """The nearest place from `at` on, in one direction, that lies beside white space or at an end of the text."""
+    for place in range(at, at + step * _WORD, step):
+        if not 0 < place < len(text) or text[place - 1].isspace() or text[place].isspace():
+            return min(max(place, 0), len(text))
+    return at
