@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from data.cleaning import CleanConfig
 from data.documents import clean_slot
+from data.near import shingles
 from data.overlap import runs
 from data.overlap.benchmarks import UnusableBenchmarkError, read_benchmarks
 from data.overlap.config import DecontaminationConfig
@@ -277,6 +278,15 @@ def test_what_is_cut_is_the_run_and_its_margins(tmp_path):
     assert facts.counts["dropped_contaminated_foxes"] == 1
     (example,) = json.loads((tmp_path / "out" / "contamination.json").read_text())["foxes"]["cut"]
     assert example["native_id"] == "0" and example["excerpt"].startswith("line 1 of foxes: The quick brown")
+
+
+def test_words_of_a_long_text_are_where_they_are_found(tmp_path, monkeypatch):
+    given_ = given_benchmarks(tmp_path, {"foxes": [ITEM]}, action="cut", margin=0, min_piece=50)
+    text = f"{filler(30, 'a')}{ITEM} {filler(30, 'b')}"
+    monkeypatch.setattr(shingles, "_CHARACTERS_AT_ONCE", 70)
+    (finding,) = Decontaminator(given_).judge([text]).values()
+    assert finding.text == f"{filler(30, 'a').strip()}\n\n{filler(30, 'b').strip()}"
+    assert finding.about == "line 1 of foxes: The quick brown fox jumps over the lazy dog and then it sleeps"
 
 
 def test_runs_whose_margins_meet_are_one_cut_and_too_many_cuts_drop(tmp_path):

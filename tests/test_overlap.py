@@ -20,7 +20,7 @@ OTHERS = {"authors": [], "source": "mine", "url": None, "created": None, "licenc
 
 
 def write_rows(path, rows, schema):
-    with ShardWriter(path, schema) as writer:
+    with ShardWriter(path, schema, row_group_bytes=100) as writer:
         if rows:
             writer.write(pa.Table.from_pylist(rows, schema=schema))
 
