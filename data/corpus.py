@@ -1,13 +1,14 @@
 """The corpus stage: the documents of one slot that are no duplicates, split into training and validation shards.
 
 Where a document is cut and which passages are held out is settled in data/passages.py; this module walks the
-shard twice, once to measure and decide, once to write. Both shards together hold every kept document exactly.
+shard twice, once to measure and decide, once to write. Both shards together hold every kept document exactly, but for
+lines that are taken out before (data/boilerplate).
 """
 
 import json
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.boilerplate.removal import LineRemoval
 from data.documents import DOCUMENTS_FILE
 from data.errors import TextmillError
 from data.facts import Facts, Progress, no_progress
@@ -63,6 +65,7 @@ def split_slot(
     need: int,
     room: int,
     progress: Progress = no_progress,
+    removal: LineRemoval | None = None,
 ) -> Facts:
     """Split the documents of one slot into training and validation.
 
@@ -70,19 +73,25 @@ def split_slot(
     drops_path     drops.npy, int64 ascending row numbers of documents that are duplicates
     need           max(0, min_passages - validation passages of all earlier slots)
     room           max(0, max_validation_bytes - validation bytes of all earlier slots)
+    removal        takes lines out of the documents before anything else is done; None: they stay whole
 
     Writes train.parquet and validation.parquet (schema `CORPUS`, documents in slot order; no file for a side
     with no rows). A row of validation is one passage; a row of train is a run of adjacent passages of one
-    document, as long as possible. Memory: one row group of text, and some 100 bytes per passage.
+    document, as long as possible. With `removal` a document of which nothing is left counts as `dropped_boilerplate`,
+    and details `boilerplate_examples` names the most frequent lines. Memory: one row group of text, and some 100 bytes
+    per passage, with `removal` some 300 more per frequent line.
     """
     path = documents_dir / DOCUMENTS_FILE
     drops: NDArray[np.int64] = np.load(drops_path, allow_pickle=False)
-    pieces = _measure(read_batches(path, ["native_id", "text", "meta"]) if path.exists() else (), drops, config)
+    batches: Iterable[pa.RecordBatch] = read_batches(path, ["native_id", "text", "meta"]) if path.exists() else ()
+    pieces = _measure(removal.decide(batches, drops) if removal else batches, drops, config)
     if len(drops) and drops[-1] >= pieces.documents:
         raise ForeignDropListError(
             f"{drops_path} drops row {drops[-1]}, but {documents_dir} holds {pieces.documents} documents. "
             "Delete the artifact of the drop list and run again: it will be rebuilt."
         )
+    if removal:
+        pieces = replace(pieces, kept=pieces.kept & ~np.isin(pieces.document, removal.emptied))
     kept = pieces.kept
     held = np.zeros(len(kept), np.bool_)
     share = config.validation_share
@@ -95,7 +104,8 @@ def split_slot(
         ShardWriter(out / VALIDATION_FILE, CORPUS) as validation,
     ):
         done = 0
-        for batch in read_batches(path) if pieces.documents else ():
+        batches = read_batches(path) if pieces.documents else ()
+        for batch in removal.repeat(batches) if removal else batches:
             rows, on_validation = _rows(batch, done, pieces, held)
             done += batch.num_rows
             for side, writer in ((False, train), (True, validation)):
@@ -107,7 +117,7 @@ def split_slot(
 
     taken = kept & ~held
     cut_documents = np.bincount(pieces.document, minlength=1) > 1
-    return Facts(
+    facts = Facts(
         counts={
             "documents_in": pieces.documents,
             "duplicates_dropped": len(drops),
@@ -125,6 +135,13 @@ def split_slot(
         },
         licences=sorted(licences),
     )
+    if removal:
+        facts.counts["documents_out"] -= len(removal.emptied)
+        facts.counts["dropped_boilerplate"] = len(removal.emptied)
+        facts.counts["boilerplate_lines_removed"] = removal.lines
+        facts.counts["boilerplate_characters_removed"] = removal.characters
+        facts.details["boilerplate_examples"] = removal.examples()
+    return facts
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 What cleaning means is data/cleaning.py's matter, what a raw document is each source's. This module walks the
 documents, counts every drop under the name of its reason with examples, and signs what it keeps. What personal data
 are is data/privacy's matter; that they are replaced before anything is judged or shown is done here. What concerns many
-documents at once is judged batch by batch (data/batches.py). Of near duplicates (data/near) it writes what they are
-found by, and of benchmarks (data/overlap) which of their items were found.
+documents at once is judged batch by batch (data/batches.py). Of near duplicates (data/near) and of lines that come in
+many documents (data/boilerplate) it writes what they are found by, and of benchmarks (data/overlap) which of their
+items were found.
 """
 
 import json
@@ -17,6 +18,8 @@ import numpy as np
 import xxhash
 
 from data.batches import Batch, Kept
+from data.boilerplate.config import LinesConfig
+from data.boilerplate.tables import LineWriter
 from data.cleaning import CleanConfig, judge, normalise
 from data.drops import DROPS_FILE, MAX_EXAMPLES, DropLog
 from data.edits.editing import Editor
@@ -48,6 +51,7 @@ def clean_slot(
     personal: bool = False,
     near: NearConfig | None = None,
     decontamination: Decontamination | None = None,
+    lines: LinesConfig | None = None,
 ) -> Facts:
     """Clean the documents of one slot.
 
@@ -58,11 +62,13 @@ def clean_slot(
     personal     whether the source is of what people wrote to each other; then personal data are replaced by default
     near         how near duplicates are to be found; None: they are not, and nothing is written for it
     decontamination  benchmarks to be kept out of documents; None: documents are compared with none
+    lines        which lines are counted; None: none are, and nothing is written for it
 
     Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
-    (documents kept, 2), row i for document i, drops.json, with `near` the band table (data/near/bands.py), and with
-    `decontamination` contamination.json, which items of benchmarks the documents held.
-    Memory: one batch of text, and 16 bytes per document kept, with `near` some 800 more. Characters are code points;
+    (documents kept, 2), row i for document i, drops.json, with `near` the band table (data/near/bands.py), with `lines`
+    the table of lines (data/boilerplate/tables.py), and with `decontamination` contamination.json, which items of
+    benchmarks the documents held. Memory: one batch of text, and 16 bytes per document kept, with `near` some 800 more,
+    with `lines` some 30 per line. Characters are code points;
     `characters_in` minus `characters_dropped` minus `characters_out` is what normalising, editing and replacing took
     away. `replaced_email` and so on count what was replaced in the documents kept, `edited_hyphenation` the documents
     kept that an edit changed, and `edits_hyphenation` how often it did; `c4_lines_removed_javascript` and so on count
@@ -80,6 +86,7 @@ def clean_slot(
     licences: set[str] = set()
     signatures = bytearray()
     bands = BandWriter(near) if near else None
+    line_table = LineWriter(lines) if lines else None
     documents_in = characters_in = characters_dropped = characters_out = bytes_out = 0
     problems: list[str] = []
     unread = 0
@@ -108,6 +115,8 @@ def clean_slot(
                 edited[f"edits_{name}"] += count
         if bands and near:
             bands.add(near_signatures([row.text for row in batch.rows], near))
+        if line_table:
+            line_table.add([row.text for row in batch.rows])
         writer.write(batch.drain())
 
     with ShardWriter(out / DOCUMENTS_FILE, DOCUMENTS) as writer:
@@ -144,6 +153,8 @@ def clean_slot(
     np.save(out / SIGNATURES_FILE, rows, allow_pickle=False)
     if bands:
         bands.write(out)
+    if line_table:
+        line_table.write(out)
     drops.write(out / DROPS_FILE)
     if decontaminator:
         report = {name: about | {"cut": cut.examples.get(name, [])} for name, about in decontaminator.report().items()}
@@ -179,12 +190,15 @@ def clean_raw(
     source_name: str,
     near: NearConfig | None,
     benchmarks: Decontamination | None,
+    lines: LinesConfig | None,
     progress: Progress,
 ) -> Facts:
     """Clean the documents of a fetched slot; what its reading notes is among the facts' notes."""
     notes: list[str] = []
     documents = source.read(raw, notes.append)
-    facts = clean_slot(documents, out, config, source_name, source.licence, progress, source.personal, near, benchmarks)
+    facts = clean_slot(
+        documents, out, config, source_name, source.licence, progress, source.personal, near, benchmarks, lines
+    )
     facts.notes += notes
     return facts
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.boilerplate.config import LinesConfig
 from data.errors import TextmillError
 from data.facts import Facts, Progress, no_progress
 from data.near.config import NearConfig
@@ -27,11 +28,14 @@ Signatures = NDArray[np.uint64]
 
 
 class DuplicatesConfig(BaseModel):
-    """Which documents count as copies of earlier ones. Equal ones always do, wherever their lines are broken."""
+    """Which documents and lines count as copies. Equal documents always do, wherever their lines are broken."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     near: NearConfig | None = Field(None, description="Near duplicates, by MinHash; null: only equal ones are dropped.")
+    lines: LinesConfig | None = Field(
+        None, description="Lines that come in many documents (boilerplate) go from the later ones; null: they stay."
+    )
 
 
 class UnusableSignaturesError(TextmillError):

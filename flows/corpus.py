@@ -46,9 +46,10 @@ def build_corpus(run: Run, recipe: Recipe) -> Prepared:
     """All stages of a corpus in their order."""
     sources = recipe.used_sources()
     raw = fetch(run, sources)
-    documents = clean(run, raw, sources, recipe.cleaning, recipe.duplicates.near, recipe.decontamination)
-    drops = find_duplicates(run, documents, recipe.duplicates)
-    shards, index = split(run, documents, drops, recipe.split, recipe.name)
+    copies = recipe.duplicates
+    documents = clean(run, raw, sources, recipe.cleaning, copies.near, recipe.decontamination, copies.lines)
+    drops = find_duplicates(run, documents, copies)
+    shards, index = split(run, documents, drops, recipe.split, recipe.name, copies.lines)
     overlap = measure_overlap(run, documents, drops, shards, index, recipe.name)
     tokenizer = choose_tokenizer(run, shards, recipe.tokenizer, recipe.name)
     tokens = encode(run, shards, tokenizer)

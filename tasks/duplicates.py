@@ -1,15 +1,22 @@
-"""The stage between documents and corpus: one drop list per slot, against all slots before it.
+"""The stage between documents and corpus: one list per slot of what comes again, against all slots before it.
 
 A list's key is the chain of the signatures of the slots up to it, so appending to a corpus finds every earlier list.
-Near duplicates of all lists that are missing are found in one join over the slots, range by range of hashes.
+Near duplicates and frequent lines of all lists that are missing are found in one join each over the slots, range by
+range of hashes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from data.arrays import Range
+from data.boilerplate import tables
+from data.boilerplate.config import RULES, LinesConfig
+from data.boilerplate.join import FrequentLines, LineIndex
+from data.boilerplate.join import merged as merged_lines
 from data.digests import text_digest
 from data.documents import SIGNATURES_FILE
 from data.duplicates import DuplicatesConfig, exact_duplicates
@@ -24,12 +31,24 @@ from tasks.run import Run
 from tasks.text import Slot, with_refs
 from tasks.units import Unit, UnitProgress, stage_work
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the joins found, by number of slot; empty where nothing was asked for."""
+
+    matches: dict[int, Matches] = field(default_factory=dict)
+    lines: dict[int, FrequentLines] = field(default_factory=dict)
+
 
 def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfig) -> list[Slot]:
-    """Drop list of every slot."""
-    near = config.near
+    """Drop list of every slot, with its list of frequent lines where those are asked for."""
+    near, lines = config.near, config.lines
     recipe: dict[str, Any] = {"match": "exact"} | ({"near": near.model_dump(mode="json")} if near else {})
-    signed = (SIGNATURES_FILE, *bands.FILES) if near else (SIGNATURES_FILE,)
+    if lines:
+        recipe["lines"] = {**lines.model_dump(mode="json"), "rules": RULES}
+    signed = (SIGNATURES_FILE, *(bands.FILES if near else ()), *(tables.FILES if lines else ()))
     identities = []
     chain = ""
     for slot in documents:
@@ -38,14 +57,15 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
         identities.append(identity("duplicates", recipe, {"chain": chain}))
     folders = [run.store.path(slot.ref) for slot in documents]
     with stage_work(run, "duplicates", len(documents)) as work:
-        matches: dict[int, Matches] = {}
-        if near:
+        found = _Found()
+        if near or lines:
             hits = {} if "duplicates" in run.refresh else run.store.find("duplicates", [one.key for one in identities])
             missing = [number for number, one in enumerate(identities) if one.key not in hits]
-            matches = _near_matches(folders, missing, near, run.runtime.worker_count)
+            found = _join(folders, missing, config, run.runtime.worker_count)
         units = [
             Unit(slot.name, slot.label, its_identity, (slot.ref,),
-                 partial(_find_duplicates, tuple(folders[: number + 1]), near, matches.get(number)))
+                 partial(_find_duplicates, tuple(folders[: number + 1]), config,
+                         found.matches.get(number), found.lines.get(number)))
             for number, (slot, its_identity) in enumerate(zip(documents, identities, strict=True))
         ]  # fmt: skip
         refs = work.build(units)
@@ -53,30 +73,54 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
     return with_refs(documents, refs)
 
 
-def _near_matches(
-    folders: Sequence[Path], wanted: Sequence[int], config: NearConfig, workers: int
-) -> dict[int, Matches]:
-    """Near duplicates in the wanted slots, by number; ranges are joined in threads, for numpy does the work."""
+def _join(folders: Sequence[Path], wanted: Collection[int], config: DuplicatesConfig, workers: int) -> _Found:
+    """What is found for the wanted slots, by number."""
     if not wanted:
-        return {}
+        return _Found()
+    return _Found(
+        _near_matches(folders, wanted, config.near, workers) if config.near else {},
+        _frequent_lines(folders, wanted, config.lines, workers) if config.lines else {},
+    )
+
+
+def _near_matches(
+    folders: Sequence[Path], wanted: Collection[int], config: NearConfig, workers: int
+) -> dict[int, Matches]:
     index = NearIndex(folders, wanted, config)
-    ranges = index.ranges()
-    parts = []
-    with ThreadPoolExecutor(workers) as pool:
-        for part in pool.map(index.join, ranges):
-            parts.append(part)
-            watcher().progress("duplicates", "", len(parts), len(ranges), "ranges of near duplicates", "")
-    found = merged(parts)
+    found = merged(list(_by_ranges(index.join, index.ranges(), "ranges of near duplicates", workers)))
     return {number: found.of_slot(number) for number in wanted}
+
+
+def _frequent_lines(
+    folders: Sequence[Path], wanted: Collection[int], config: LinesConfig, workers: int
+) -> dict[int, FrequentLines]:
+    index = LineIndex(folders, wanted, config.max_occurrences)
+    return merged_lines(list(_by_ranges(index.join, index.ranges(), "ranges of lines", workers)))
+
+
+def _by_ranges(join: Callable[[Range], T], ranges: Sequence[Range], what: str, workers: int) -> Iterator[T]:
+    """What joining each range gives, in their order; done in threads, for numpy does the work."""
+    with ThreadPoolExecutor(workers) as pool:
+        for number, part in enumerate(pool.map(join, ranges), 1):
+            yield part
+            watcher().progress("duplicates", "", number, len(ranges), what, "")
 
 
 def _find_duplicates(
     folders: Sequence[Path],
-    near: NearConfig | None,
+    config: DuplicatesConfig,
     matches: Matches | None,
+    lines: FrequentLines | None,
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
-    if near and matches is None:  # the list was there when it was looked up, and is gone
-        matches = _near_matches(folders, [len(folders) - 1], near, 1)[len(folders) - 1]
-    return exact_duplicates([folder / SIGNATURES_FILE for folder in folders], build.out, progress, matches)
+    last = len(folders) - 1
+    if config.near and matches is None:  # the list was there when it was looked up, and is gone
+        matches = _near_matches(folders, [last], config.near, 1)[last]
+    if config.lines and lines is None:
+        lines = _frequent_lines(folders, [last], config.lines, 1)[last]
+    facts = exact_duplicates([folder / SIGNATURES_FILE for folder in folders], build.out, progress, matches)
+    if lines is not None:
+        lines.write(build.out)
+        facts.counts["frequent_lines"] = len(lines.hashes)
+    return facts

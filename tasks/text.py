@@ -6,6 +6,7 @@ corpus grows, so a later slot is compared with earlier ones and never the other 
 
 import json
 import threading
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from data.apart import Processes
+from data.boilerplate.config import LinesConfig
+from data.boilerplate.join import FILES as FREQUENT_LINES
+from data.boilerplate.join import FrequentLines
+from data.boilerplate.removal import LineRemoval
 from data.cleaning import CleanConfig, normalise
 from data.corpus import TRAIN_FILE, VALIDATION_FILE, SplitConfig, split_slot
 from data.documents import clean_raw
@@ -61,8 +66,10 @@ def clean(
     config: CleanConfig,
     near: NearConfig | None = None,
     decontamination: DecontaminationConfig | None = None,
+    lines: LinesConfig | None = None,
 ) -> list[Slot]:
-    """Documents of every raw slot; `near` says what is prepared for finding near duplicates."""
+    """Documents of every raw slot; `near` and `lines` say what is prepared for finding near duplicates and lines that
+    come in many documents."""
     benchmarks: Decontamination | None = None
     if decontamination:
         items = read_benchmarks(decontamination, PROJECT_ROOT, partial(normalise, config=config))
@@ -83,8 +90,12 @@ def clean(
             recipe["near"] = near.signing_identity()
         if benchmarks:
             recipe["decontamination"] = benchmarks.identity()
+        if lines:
+            recipe["lines"] = lines.counting_identity()
         raw = run.store.path(slot.ref)
-        make = partial(_clean, source, raw, config, slot.source, near, benchmarks, processes, threading.get_ident())
+        make = partial(
+            _clean, source, raw, config, slot.source, near, benchmarks, lines, processes, threading.get_ident()
+        )
         units.append(
             Unit(slot.name, slot.label, identity("documents", recipe, {"raw": slot.ref.digest}), (slot.ref,), make)
         )
@@ -127,22 +138,29 @@ def _clean(
     name: str,
     near: NearConfig | None,
     benchmarks: Decontamination | None,
+    lines: LinesConfig | None,
     processes: Processes,
     flow_thread: int,
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
     """In a process of its own where others are built at the same time, if it is worth starting one."""
-    arguments = (source, raw, build.out, config, name, near, benchmarks)
+    arguments = (source, raw, build.out, config, name, near, benchmarks, lines)
     if threading.get_ident() == flow_thread or content_bytes(raw) < APART_BYTES:
         return clean_raw(*arguments, progress=progress)
     return processes.call(clean_raw, *arguments, progress=progress)
 
 
 def split(
-    run: Run, documents: Sequence[Slot], drops: Sequence[Slot], config: SplitConfig, name: str
+    run: Run,
+    documents: Sequence[Slot],
+    drops: Sequence[Slot],
+    config: SplitConfig,
+    name: str,
+    lines: LinesConfig | None = None,
 ) -> tuple[list[Slot], ArtifactRef]:
-    """Train and validation shards of every slot, and the index of them all.
+    """Train and validation shards of every slot, and the index of them all; with `lines` the lines that `drops` lists
+    are taken out.
 
     How many validation passages a slot must still contribute, and how many bytes it may, depends on the earlier slots
     of its source; once both are settled the rest is looked up in bulk.
@@ -159,7 +177,7 @@ def split(
                 need = max(0, config.min_passages - passages)
                 room = _coarse(config.max_validation_bytes - bytes_, config.max_validation_bytes)
                 batch = waiting[:1] if need or room else waiting
-                units = [_split_unit(run, documents[at], drops[at], config, need, room) for at in batch]
+                units = [_split_unit(run, documents[at], drops[at], config, need, room, lines) for at in batch]
                 refs = work.build(units)
                 for at, ref in zip(batch, refs, strict=True):
                     made[at] = ref
@@ -179,20 +197,31 @@ def _coarse(room: int, limit: int) -> int:
     return max(0, room) // tenth * tenth
 
 
-def _split_unit(run: Run, slot: Slot, drops: Slot, config: SplitConfig, need: int, room: int) -> Unit:
+def _split_unit(
+    run: Run, slot: Slot, drops: Slot, config: SplitConfig, need: int, room: int, lines: LinesConfig | None
+) -> Unit:
     recipe = {"split": config.model_dump(mode="json"), "need": need, "room": room}
-    inputs: dict[str, str | list[str]] = {
-        "documents": slot.ref.digest,
-        "drops": run.store.manifest(drops.ref).files[DROPS_FILE].logical,
-    }
-    make = partial(_split, run.store.path(slot.ref), run.store.path(drops.ref) / DROPS_FILE, config, need, room)
+    files = run.store.manifest(drops.ref).files
+    inputs: dict[str, str | list[str]] = {"documents": slot.ref.digest, "drops": files[DROPS_FILE].logical}
+    if lines:
+        recipe["lines"] = {**lines.counting_identity(), "unicode": unicodedata.unidata_version}
+        inputs["lines"] = [files[name].logical for name in FREQUENT_LINES]
+    make = partial(_split, run.store.path(slot.ref), run.store.path(drops.ref), config, need, room, lines)
     return Unit(slot.name, slot.label, identity("corpus", recipe, inputs), (slot.ref, drops.ref), make)
 
 
 def _split(
-    documents: Path, drops: Path, config: SplitConfig, need: int, room: int, build: Build, progress: UnitProgress
+    documents: Path,
+    drops: Path,
+    config: SplitConfig,
+    need: int,
+    room: int,
+    lines: LinesConfig | None,
+    build: Build,
+    progress: UnitProgress,
 ) -> Facts:
-    return split_slot(documents, drops, build.out, config, need, room, progress)
+    removal = LineRemoval(lines, FrequentLines.read(drops)) if lines else None
+    return split_slot(documents, drops / DROPS_FILE, build.out, config, need, room, progress, removal)
 
 
 def _publish_index(run: Run, work: StageWork, slots: Sequence[Slot], config: SplitConfig, name: str) -> ArtifactRef:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.arrays import UnusableArrayError, hash_ranges
 from data.near import bands, join
-from data.near.bands import BandTable, UnusableBandsError, band_hashes, hash_ranges, signature_bytes, write_bands
+from data.near.bands import BandTable, band_hashes, signature_bytes, write_bands
 from data.near.config import NearConfig
 from data.near.join import NearIndex, merged
 from data.near.signatures import near_signatures
@@ -160,13 +161,13 @@ def test_a_table_is_in_order_and_whole(tmp_path, size):
 def test_damaged_tables_are_refused_by_name(tmp_path):
     (folder,) = write_slots(tmp_path, [["some words of a text"]])
     np.save(folder / bands.ROWS_FILE, np.zeros(3, np.uint32))
-    with pytest.raises(UnusableBandsError, match=r"14 hashes of bands for 3 rows.*rebuilt"):
+    with pytest.raises(UnusableArrayError, match=r"14 hashes of bands for 3 rows.*rebuilt"):
         BandTable(folder, CONFIG)
     np.save(folder / bands.HASHES_FILE, np.zeros(3, np.int64))
-    with pytest.raises(UnusableBandsError, match=r"near-hashes\.npy holds int64"):
+    with pytest.raises(UnusableArrayError, match=r"near-hashes\.npy holds int64"):
         BandTable(folder, CONFIG)
     (folder / bands.HASHES_FILE).write_bytes(b"")
-    with pytest.raises(UnusableBandsError, match=r"near-hashes\.npy is no array"):
+    with pytest.raises(UnusableArrayError, match=r"near-hashes\.npy is no array"):
         BandTable(folder, CONFIG)
 
 

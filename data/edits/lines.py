@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-_LONGEST_VERSE = 80  # characters
-_VERSE_ENDS = tuple(".,;:!?—–-…'\"”’)»")
+LONGEST_VERSE = 80  # characters
+VERSE_ENDS = tuple(".,;:!?—–-…'\"”’)»")
 _CODE_ENDS = tuple("{}()[];:,=\\<>+*/|&")
 _COLUMNS = re.compile(r"\S(?:\t| {2,})\S|\|")
 
@@ -50,8 +50,8 @@ def _protected(lines: list[str]) -> Iterator[int]:
     filled = 0
     for block in _blocks(lines):
         filled += len(block)
-        ends = sum(lines[at].endswith(_VERSE_ENDS) for at in block)
-        if len(block) > 1 and 2 * ends >= len(block) and all(len(lines[at]) <= _LONGEST_VERSE for at in block):
+        ends = sum(lines[at].endswith(VERSE_ENDS) for at in block)
+        if len(block) > 1 and 2 * ends >= len(block) and all(len(lines[at]) <= LONGEST_VERSE for at in block):
             verse += block
     if 2 * len(verse) >= filled:
         verse = list(range(len(lines)))

@@ -5,14 +5,12 @@ byte once in 256, which the estimate takes into account (b-bit minwise hashing, 
 are what a later slot needs to know of an earlier one's texts: values + 12 x bands bytes per document.
 """
 
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import TextmillError
+from data.arrays import Range, UnusableArrayError, open_array, places_of
 from data.near.config import NearConfig
 from data.near.shingles import Hashes, mixed
 from data.near.signatures import NOTHING, Signatures
@@ -21,15 +19,9 @@ HASHES_FILE = "near-hashes.npy"
 ROWS_FILE = "near-rows.npy"
 SIGNATURES_FILE = "near-signatures.npy"
 FILES = (HASHES_FILE, ROWS_FILE, SIGNATURES_FILE)
-_LAST = (1 << 64) - 1
 
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.uint32]
-Range = tuple[int, int]  # of hashes, from the first to the last
-
-
-class UnusableBandsError(TextmillError):
-    """A band table that is not as it was written."""
 
 
 def signature_bytes(signatures: Signatures) -> Bytes:
@@ -96,40 +88,16 @@ class BandTable:
     """The files of one slot, mapped."""
 
     def __init__(self, folder: Path, config: NearConfig) -> None:
-        self.hashes = _open(folder / HASHES_FILE, np.uint64, None)
-        self.rows = _open(folder / ROWS_FILE, np.uint32, None)
-        self.signatures = _open(folder / SIGNATURES_FILE, np.uint8, config.values)
+        self.hashes = open_array(folder / HASHES_FILE, np.uint64)
+        self.rows = open_array(folder / ROWS_FILE, np.uint32)
+        self.signatures = open_array(folder / SIGNATURES_FILE, np.uint8, config.values)
         if len(self.hashes) != len(self.rows) or len(self.hashes) > len(self.signatures) * config.bands:
-            raise UnusableBandsError(
+            raise UnusableArrayError(
                 f"{folder} holds {len(self.hashes):,} hashes of bands for {len(self.rows):,} rows of "
                 f"{len(self.signatures):,} documents. Delete this artifact and run again: it will be rebuilt."
             )
 
     def read(self, range_: Range) -> tuple[Hashes, Rows]:
         """The hashes of a range, ascending, and their rows; equal hashes have ascending rows."""
-        begin = int(np.searchsorted(self.hashes, np.uint64(range_[0])))
-        end = int(np.searchsorted(self.hashes, np.uint64(range_[1]), side="right"))
-        return np.array(self.hashes[begin:end]), np.array(self.rows[begin:end])
-
-
-def hash_ranges(number: int) -> Iterator[Range]:
-    """All hashes, in so many ranges of equal size."""
-    borders = [(_LAST + 1) * at // number for at in range(number + 1)]
-    return ((begin, end - 1) for begin, end in pairwise(borders))
-
-
-def _open(path: Path, kind: type[np.generic], width: int | None) -> NDArray[np.generic]:
-    """Map an array; an empty one is read, since nothing can be mapped."""
-    try:
-        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UnusableBandsError(
-            f"{path} is no array: {error}. Delete its artifact and run again: it will be rebuilt."
-        ) from error
-    if array.dtype != kind or array.shape[1:] != (() if width is None else (width,)):
-        raise UnusableBandsError(
-            f"{path} holds {array.dtype} of shape {array.shape}, but {np.dtype(kind)} of shape "
-            f"(n{'' if width is None else f', {width}'}) belongs there. "
-            "Delete its artifact and run again: it will be rebuilt."
-        )
-    return array
+        places = places_of(range_, self.hashes)
+        return np.array(self.hashes[places]), np.array(self.rows[places])

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.near.bands import BandTable, Range, hash_ranges, similarities
+from data.arrays import Range, hash_ranges
+from data.near.bands import BandTable, similarities
 from data.near.config import NearConfig
 from data.near.shingles import Hashes, Ints
 
