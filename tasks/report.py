@@ -16,6 +16,7 @@ from tasks.registry import identity
 from tasks.report_facts import Made, RunFacts, gather_facts
 from tasks.report_observed import (
     Curves,
+    read_boilerplate,
     read_builds,
     read_curves,
     read_drops,
@@ -71,6 +72,7 @@ def _make(run: Run, made: Made, recipe: Mapping[str, Any], name: str, build: Bui
         samples=read_samples(store, made, tokenizer.decode),
         example_tokens=example_tokens(tokenizer.decode, tokenizer.vocab_size),
         drops=read_drops(store, made),
+        boilerplate=read_boilerplate(store, made),
         notes=read_notes(manifests, run.notes),
         builds=read_builds(store, manifests, run.records),
         versions=read_versions(manifests),

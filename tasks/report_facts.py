@@ -67,9 +67,10 @@ class SourceFacts:
 
     @property
     def drops(self) -> dict[str, int]:
-        """Documents dropped by cleaning, by reason."""
+        """Documents dropped by reason: by cleaning, and because they were nothing but boilerplate."""
         prefix = "dropped_"
-        return {k.removeprefix(prefix): int(n) for k, n in self.documents.items() if k.startswith(prefix)}
+        counts = {**self.documents, **self.corpus}
+        return {k.removeprefix(prefix): int(n) for k, n in counts.items() if k.startswith(prefix)}
 
     @property
     def replaced(self) -> list[str]:

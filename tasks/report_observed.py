@@ -23,6 +23,7 @@ COMPLETIONS_FILE = "completions.json"
 DROPS_FILE = "drops.json"
 PACKAGES = ("prefect", "torch", "numpy", "pyarrow", "tokenizers", "tiktoken", "gigatoken", "safetensors", "matplotlib")
 MAX_ATTEMPTS = 4  # columns of samples side by side, the last of them by the published model
+MAX_BOILERPLATE = 20  # lines shown
 MAX_EXAMPLES = 3  # dropped documents shown per reason
 
 Decode = Callable[[Sequence[int]], str]
@@ -72,6 +73,14 @@ class Drop:
     reason: str
     count: int
     examples: tuple[Mapping[str, Any], ...]  # native_id, position, characters, excerpt
+
+
+@dataclass(frozen=True)
+class Boilerplate:
+    """A line that was taken out, and how many documents of the slots that show it lost it."""
+
+    text: str
+    documents: int
 
 
 @dataclass(frozen=True)
@@ -173,6 +182,15 @@ def read_drops(store: Store, made: Made) -> list[Drop]:
             shown = examples.setdefault(reason, [])
             shown += found[: MAX_EXAMPLES - len(shown)]
     return [Drop(reason, count, tuple(examples.get(reason, ()))) for reason, count in counts.most_common()]
+
+
+def read_boilerplate(store: Store, made: Made) -> list[Boilerplate]:
+    """Lines that were taken out of many documents, the most frequent first, as the slots' examples show them."""
+    found: Counter[str] = Counter()
+    for ref in made.corpus:
+        for one in store.manifest(ref).details.get("boilerplate_examples", ()):
+            found[one["text"]] += one["documents"]
+    return [Boilerplate(text, times) for text, times in found.most_common(MAX_BOILERPLATE)]
 
 
 def trace(store: Store, made: Made) -> dict[str, Manifest]:

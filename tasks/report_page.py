@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.report_facts import RunFacts
-from tasks.report_observed import Curves, Decode, Drop, Note, PromptSamples, StageBuilds
+from tasks.report_observed import Boilerplate, Curves, Decode, Drop, Note, PromptSamples, StageBuilds
 
 MAX_CHARACTERS = 2_000  # of one text on the page
 EXAMPLE_TOKENS = 24
@@ -35,6 +35,7 @@ def render(
     samples: Sequence[PromptSamples],
     example_tokens: Sequence[str],
     drops: Sequence[Drop],
+    boilerplate: Sequence[Boilerplate],
     notes: Sequence[Note],
     builds: Sequence[StageBuilds],
     versions: Sequence[tuple[str, str, str]],
@@ -60,6 +61,7 @@ def render(
             samples=samples,
             example_tokens=example_tokens,
             drops=drops,
+            boilerplate=boilerplate,
             notes=notes,
             builds=builds,
             versions=versions,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from data.boilerplate.removal import LineRemoval
 from data.cleaning import CleanConfig
 from data.corpus import SplitConfig, split_slot
 from data.documents import SIGNATURES_FILE, clean_slot
@@ -53,12 +54,18 @@ def toy_run(root: Path) -> Run:
 
 
 def toy_made(
-    run: Run, scored: bool = True, metrics: bool = True, evil: str = EVIL, model_prompts: Sequence[str] = PROMPTS
+    run: Run,
+    scored: bool = True,
+    metrics: bool = True,
+    evil: str = EVIL,
+    model_prompts: Sequence[str] = PROMPTS,
+    removal: LineRemoval | None = None,
 ) -> Made:
     """Publish one artifact of every stage.
 
     evil           what the model writes in the end, and what a dropped document says
     model_prompts  what the model was given along the way; it answers `PROMPTS` in the end
+    removal        takes lines out of the corpus
     """
     put = _Publisher(run)
     raw = put("raw", "books-0000", _nothing)
@@ -66,8 +73,9 @@ def toy_made(
     drops = put("duplicates", "books-0000", lambda b: _duplicates(b, run.store.path(documents)), documents)
     split = SplitConfig(validation_share=0.2 if scored else 0, min_passages=0)
     paths = run.store.path(documents), run.store.path(drops) / DROPS_FILE
+    room = 10**6 if scored else 0
     corpus = put(
-        "corpus", "books-0000", lambda b: split_slot(*paths, b.out, split, 0, 10**6 if scored else 0), documents, drops
+        "corpus", "books-0000", lambda b: split_slot(*paths, b.out, split, 0, room, removal=removal), documents, drops
     )
     index = put("corpus", "toy", lambda b: _json(b, "index.json", {"slots": [{"source": "books"}]}), corpus)
     shards = run.store.path(corpus)

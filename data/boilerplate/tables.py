@@ -42,7 +42,11 @@ class LineWriter:
         heads = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)])
         counts = np.concatenate(self._counts)[order]
         np.save(out / HASHES_FILE, hashes[heads], allow_pickle=False)
-        np.save(out / COUNTS_FILE, np.add.reduceat(counts, heads, dtype=np.uint32) if len(heads) else counts, allow_pickle=False)
+        np.save(
+            out / COUNTS_FILE,
+            np.add.reduceat(counts, heads, dtype=np.uint32) if len(heads) else counts,
+            allow_pickle=False,
+        )
 
 
 def hashes_of_documents(lines: Lines) -> tuple[Hashes, NDArray[np.int64]]:
