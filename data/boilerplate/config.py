@@ -12,7 +12,7 @@ class LinesConfig(BaseModel):
 
     CCNet (Wenzek et al. 2020, arXiv:1911.00359) keeps a line only where it comes first. Llama 3 (2024,
     arXiv:2407.21783, section 3.1.1) takes out lines that come more than six times in 30 million documents; the default
-    is that six, over all documents of a corpus. FineWeb (Penedo et al. 2024, arXiv:2406.17557, appendix) found that
+    is that six, over all documents of a corpus. FineWeb (Penedo et al. 2024, arXiv:2406.17557) found that
     models get worse when every line is left only once: be sparing.
     """
 

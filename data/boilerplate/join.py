@@ -18,7 +18,7 @@ from data.boilerplate.tables import Counts, LineTable
 HASHES_FILE = "frequent-hashes.npy"
 LEFT_FILE = "frequent-left.npy"
 FILES = (HASHES_FILE, LEFT_FILE)
-_ENTRIES_AT_ONCE = 1 << 21  # of all tables in one range, about; some 60 bytes each
+_ENTRIES_AT_ONCE = 1 << 19  # of all tables in one range, about; some 60 bytes each, which caches still help with
 
 
 class FrequentLines(NamedTuple):
@@ -63,14 +63,16 @@ class LineIndex:
         self._tables = [LineTable(folder) for folder in folders[: last + 1]]
 
     def ranges(self) -> list[Range]:
-        """Ranges of hashes such that one can be joined in bounded memory, about 150 MB."""
+        """Ranges of hashes such that one can be joined in bounded memory, about 30 MB."""
         entries = sum(len(table.hashes) for table in self._tables)
         return list(hash_ranges(-(-entries // _ENTRIES_AT_ONCE) or 1))
 
     def join(self, range_: Range) -> dict[int, FrequentLines]:
         """Frequent lines of the wanted slots in one range of hashes, by slot."""
         whole = {slot: self._tables[slot].read(range_) for slot in self._wanted}
-        asked = np.unique(np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in whole.values())]))
+        asked = np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in whole.values())])
+        if len(whole) < len(self._tables):
+            asked = np.sort(asked, kind="stable")
         parts = [(np.empty(0, np.uint64), np.empty(0, np.uint32))]
         for slot, table in enumerate(self._tables):
             parts.append(whole[slot] if slot in whole else _among(*table.read(range_), asked))

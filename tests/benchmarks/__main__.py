@@ -13,6 +13,7 @@ NAMES = (
     "orchestration",
     "quality_rules",
     "near_duplicates",
+    "boilerplate",
     "cleaning",
     "quality_agreement",
     "quality",
