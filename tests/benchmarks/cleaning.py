@@ -96,7 +96,7 @@ def on_two_cores(profile: str, size: int) -> None:
             source, raw, config, near = calls[number]
             out = Path(name, f"{way}-{number}")
             out.mkdir()
-            arguments = (source, raw, out, config, "texts", near)
+            arguments = (source, raw, out, config, "texts", near, None, None)
             if way == "apart":
                 processes.call(clean_raw, *arguments, progress=no_progress)
             else:
