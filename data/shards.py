@@ -5,8 +5,8 @@ back as wrong text and no error. A shard never holds zero rows: a side with noth
 module knows columns and rows; what the columns mean is settled by the stages that fill them.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -133,11 +133,41 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
 
     Raises DamagedShardError when a page's checksum, the footer or the coding of a page is wrong.
     """
+    with _opened(path) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=None if columns is None else list(columns))
+            yield from table.combine_chunks().to_batches()
+
+
+def pick_rows(path: Path, rows: Iterable[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Some rows of a shard by number, as {row: {column: value}}; only the row groups that hold them are read.
+
+    Raises DamagedShardError as `read_batches` does, and where the shard has fewer rows.
+    """
+    wanted = np.unique(np.array(list(rows), np.int64))
+    found: dict[int, dict[str, Any]] = {}
+    with _opened(path) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            begin, end = np.searchsorted(wanted, [first, first + file.metadata.row_group(group).num_rows])
+            if begin < end:
+                table = file.read_row_group(group, columns=list(columns))
+                values = table.take(pa.array(wanted[begin:end] - first)).to_pylist()
+                found.update(zip(wanted[begin:end].tolist(), values, strict=True))
+            first += file.metadata.row_group(group).num_rows
+    if len(found) < len(wanted):
+        raise DamagedShardError(
+            f"{path} has {first:,} rows, but row {int(wanted[-1]):,} was asked for (the first is 0). "
+            "Delete its artifact and run again: it will be rebuilt."
+        )
+    return found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=None if columns is None else list(columns))
-                yield from table.combine_chunks().to_batches()
+            yield file
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file is missing or the disk fails: the message names both already

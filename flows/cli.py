@@ -15,7 +15,7 @@ from typer._click.exceptions import ClickException  # typer carries its own clic
 
 from data.errors import TextmillError
 from data.store import Store
-from flows import cli_generate, cli_sources, cli_store, ui
+from flows import cli_duplicates, cli_generate, cli_sources, cli_store, ui
 from flows.recipe import Recipe, RecipeError, unknown_name, with_overrides
 from flows.recipes import load_recipe, recipe_values
 from flows.settings import prepare_prefect, quieten_prefect
@@ -37,6 +37,7 @@ app.command("ls")(cli_store.list_artifacts)
 app.command("show")(cli_store.show)
 app.command("why")(cli_store.why)
 app.command("verify")(cli_store.verify)
+app.command("duplicates")(cli_duplicates.duplicates)
 app.command("generate")(cli_generate.generate)
 app.command("ui")(ui.ui)
 

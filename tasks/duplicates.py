@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data.arrays import Range
-from data.boilerplate import tables
 from data.boilerplate.config import RULES, LinesConfig
 from data.boilerplate.join import FrequentLines, LineIndex
 from data.boilerplate.join import merged as merged_lines
-from data.digests import text_digest
 from data.documents import SIGNATURES_FILE
 from data.duplicates import DuplicatesConfig, exact_duplicates
 from data.facts import Facts
-from data.near import bands
 from data.near.config import NearConfig
 from data.near.join import Matches, NearIndex, merged
 from data.store import Build
+from tasks.corpus_parts import SIGNED, chained
 from tasks.progress import watcher
 from tasks.registry import identity
 from tasks.run import Run
@@ -48,12 +46,11 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
     recipe: dict[str, Any] = {"match": "exact"} | ({"near": near.model_dump(mode="json")} if near else {})
     if lines:
         recipe["lines"] = {**lines.model_dump(mode="json"), "rules": RULES}
-    signed = (SIGNATURES_FILE, *(bands.FILES if near else ()), *(tables.FILES if lines else ()))
+    signed = SIGNED[near is not None, lines is not None]
     identities = []
     chain = ""
     for slot in documents:
-        files = run.store.manifest(slot.ref).files
-        chain = text_digest(chain + "".join(files[name].logical for name in signed))
+        chain = chained(chain, run.store.manifest(slot.ref), signed)
         identities.append(identity("duplicates", recipe, {"chain": chain}))
     folders = [run.store.path(slot.ref) for slot in documents]
     with stage_work(run, "duplicates", len(documents)) as work:
