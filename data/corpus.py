@@ -7,6 +7,7 @@ lines that are taken out before (data/boilerplate).
 
 import json
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from data.documents import DOCUMENTS_FILE
 from data.errors import TextmillError
 from data.facts import Facts, Progress, no_progress
 from data.passages import cut, hold_out, side_hash
-from data.shards import CORPUS, ShardWriter, read_batches, text_buffer
+from data.shards import CORPUS, ShardWriter, read_batches, text_buffer, text_sizes
 
 TRAIN_FILE = "train.parquet"
 VALIDATION_FILE = "validation.parquet"
@@ -78,8 +79,10 @@ def split_slot(
     Writes train.parquet and validation.parquet (schema `CORPUS`, documents in slot order; no file for a side
     with no rows). A row of validation is one passage; a row of train is a run of adjacent passages of one
     document, as long as possible. With `removal` a document of which nothing is left counts as `dropped_boilerplate`,
-    and details `boilerplate_examples` names the most frequent lines. Memory: one row group of text, and some 100 bytes
-    per passage, with `removal` some 300 more per frequent line.
+    and details `boilerplate_examples` names the most frequent lines. The facts' details say of the documents kept how
+    many UTF-8 bytes are under which licence, and how many documents have 1 byte, 2 to 3, 4 to 7 and so on, by the least
+    number. Memory: one row group of text, and some 100 bytes per passage, with `removal` some 300 more per frequent
+    line.
     """
     path = documents_dir / DOCUMENTS_FILE
     drops: NDArray[np.int64] = np.load(drops_path, allow_pickle=False)
@@ -98,7 +101,7 @@ def split_slot(
     held[kept] = hold_out(pieces.looks[kept], pieces.hashes[kept], pieces.sizes[kept], share, need, room)
 
     characters = {True: 0, False: 0}
-    licences: set[str] = set()
+    licences: Counter[str] = Counter()  # UTF-8 bytes
     with (
         ShardWriter(out / TRAIN_FILE, CORPUS) as train,
         ShardWriter(out / VALIDATION_FILE, CORPUS) as validation,
@@ -112,7 +115,7 @@ def split_slot(
                 chosen = rows.filter(pa.array(on_validation == side))
                 writer.write(chosen)
                 characters[side] += pc.sum(pc.utf8_length(chosen["text"])).as_py() or 0
-                licences.update(pc.unique(chosen["licence"]).to_pylist())
+                licences.update(_bytes_by_licence(chosen))
             progress(done, pieces.documents, "documents")
 
     taken = kept & ~held
@@ -134,6 +137,7 @@ def split_slot(
             "validation_characters": characters[True],
         },
         licences=sorted(licences),
+        details={"licence_bytes": dict(sorted(licences.items())), "lengths": _lengths(pieces)},
     )
     if removal:
         facts.counts["documents_out"] -= len(removal.emptied)
@@ -190,6 +194,19 @@ def _measure(batches: Iterable[pa.RecordBatch], drops: NDArray[np.int64], config
         hashes=np.array(hashes, np.uint64),
         kept=~np.isin(rows, drops),
     )
+
+
+def _bytes_by_licence(rows: pa.Table) -> dict[str, int]:
+    coded = rows["licence"].combine_chunks().dictionary_encode()
+    sums = np.bincount(coded.indices.to_numpy(), text_sizes(rows), len(coded.dictionary))
+    return dict(zip(coded.dictionary.to_pylist(), map(int, sums), strict=True))
+
+
+def _lengths(pieces: _Pieces) -> dict[str, int]:
+    """Documents kept by the largest power of two that their length in bytes reaches; keys are as JSON has them."""
+    sizes = np.bincount(pieces.document[pieces.kept], pieces.sizes[pieces.kept])
+    powers, counts = np.unique(np.frexp(sizes[sizes > 0])[1] - 1, return_counts=True)
+    return {str(1 << int(power)): int(count) for power, count in zip(powers, counts, strict=True)}
 
 
 def _looks(meta: pa.StringArray) -> list[int]:

@@ -74,7 +74,8 @@ def clean_slot(
     kept that an edit changed, and `edits_hyphenation` how often it did; `c4_lines_removed_javascript` and so on count
     the lines taken out of them, `c4_citation_marks_removed` the marks taken out of other lines; `decontaminated_NAME`
     those that text of a benchmark was cut out of, `decontamination_cuts_NAME` how often. `language_en` and so on
-    count all documents whose language was judged. The facts' notes name every problem.
+    count all documents whose language was judged. The facts' notes name every problem, their details break
+    `characters_dropped` down by reason.
     """
     drops, cut = DropLog(), DropLog()
     cuts: Counter[str] = Counter()  # by benchmark
@@ -87,7 +88,8 @@ def clean_slot(
     signatures = bytearray()
     bands = BandWriter(near) if near else None
     line_table = LineWriter(lines) if lines else None
-    documents_in = characters_in = characters_dropped = characters_out = bytes_out = 0
+    documents_in = characters_in = characters_out = bytes_out = 0
+    characters_dropped: Counter[str] = Counter()  # as they came, by reason
     problems: list[str] = []
     unread = 0
     decontaminator = Decontaminator(decontamination) if decontamination else None
@@ -95,10 +97,10 @@ def clean_slot(
 
     def keep() -> None:
         """Judge the documents of the batch together and write what is left of it."""
-        nonlocal characters_dropped, characters_out, bytes_out
+        nonlocal characters_out, bytes_out
         for row, reason, shown in batch.sift():
             drops.add(reason, row.document.native_id, row.document.position, len(row.text), shown)
-            characters_dropped += len(row.document.text)
+            characters_dropped[reason] += len(row.document.text)
         for row in batch.rows:
             content = row.text.encode()
             characters_out += len(row.text)
@@ -133,7 +135,7 @@ def clean_slot(
             its_licence = document.licence or licence
             if config.licence_policy == "redistributable" and not is_redistributable(its_licence):
                 drops.add(LICENCE, document.native_id, document.position, len(document.text), its_licence)
-                characters_dropped += len(document.text)
+                characters_dropped[LICENCE] += len(document.text)
                 continue
             text, its_edits = editor.edit(normalise(document.text, config))
             its_replaced: Counter[PersonalType] = Counter()
@@ -141,7 +143,7 @@ def clean_slot(
                 text, its_replaced = replace(text, types)
             if reason := judge(text, config):
                 drops.add(reason, document.native_id, document.position, len(text), text)
-                characters_dropped += len(document.text)
+                characters_dropped[reason] += len(document.text)
                 continue
             batch.add(Kept(document, text, its_licence, its_replaced, its_edits))
             if batch.is_full():
@@ -163,7 +165,7 @@ def clean_slot(
         "documents_in": documents_in,
         "documents_out": len(rows),
         "characters_in": characters_in,
-        "characters_dropped": characters_dropped,
+        "characters_dropped": characters_dropped.total(),
         "characters_out": characters_out,
         "bytes_out": bytes_out,
     }
@@ -179,6 +181,7 @@ def clean_slot(
         counts={**counts, **dropped, **placed, **dict(sorted(edited.items())), **lost, **freed, **spoken},
         licences=sorted(licences),
         notes=problems,
+        details={"characters_dropped": dict(sorted(characters_dropped.items()))} if characters_dropped else {},
     )
 
 

@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
+from tasks.corpus_card import publish_corpus_card
 from tasks.duplicates import find_duplicates
 from tasks.encoding import choose_tokenizer, encode
 from tasks.overlap import measure_overlap
@@ -50,6 +51,8 @@ def build_corpus(run: Run, recipe: Recipe) -> Prepared:
     documents = clean(run, raw, sources, recipe.cleaning, copies.near, recipe.decontamination, copies.lines)
     drops = find_duplicates(run, documents, copies)
     shards, index = split(run, documents, drops, recipe.split, recipe.name, copies.lines)
+    publish_corpus_card(run, documents, drops, shards, index)
+    run.finish("corpus")
     overlap = measure_overlap(run, documents, drops, shards, index, recipe.name)
     tokenizer = choose_tokenizer(run, shards, recipe.tokenizer, recipe.name)
     tokens = encode(run, shards, tokenizer)

@@ -102,7 +102,12 @@ def find_corpus(store: Store, text: str | None = None) -> Corpus:
 
 
 def read_parts(store: Store, index: ArtifactRef) -> tuple[Part, ...]:
-    """The parts of a corpus; raises TextmillError where shards or documents of it are gone."""
+    """The parts of a corpus, with their drop lists; raises TextmillError where shards or documents of it are gone."""
+    return with_drops(store, read_slots(store, index))
+
+
+def read_slots(store: Store, index: ArtifactRef) -> list[Part]:
+    """The same without drop lists, which are not looked for."""
     entries = read_json(store.path(index) / INDEX_FILE)["slots"]
     shards = store.find("corpus", [entry["slot"] for entry in entries])
     found = []
@@ -111,7 +116,7 @@ def read_parts(store: Store, index: ArtifactRef) -> tuple[Part, ...]:
             raise _gone(index, f"corpus/{entry['source']}-{entry['number']:04d}-{entry['slot']}")
         manifest = store.manifest(shards[entry["slot"]])
         found.append(Part(entry["source"], entry["number"], _documents_of(store, index, manifest), None, manifest))
-    return with_drops(store, found)
+    return found
 
 
 def with_drops(store: Store, parts: Sequence[Part]) -> tuple[Part, ...]:

@@ -100,6 +100,11 @@ def _png(figure: Figure, axes: Axes, colours: Colours) -> bytes:
     if axes.get_legend_handles_labels()[1]:
         legend = axes.legend(fontsize=12, labelcolor=colours.ink, loc="best", framealpha=1, edgecolor="none")
         legend.get_frame().set_facecolor(colours.page)
+    return png_of(figure)
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as PNG, the same bytes each time."""
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()

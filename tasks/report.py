@@ -10,10 +10,12 @@ from typing import Any
 
 from data.facts import Facts
 from data.manifest import ArtifactRef, canonical_json
-from data.store import Build
+from data.store import Build, Store
 from data.tokenizers.load import load_tokenizer
+from tasks.corpus_facts import CorpusFacts, gather_corpus_facts
+from tasks.corpus_parts import Part, with_drops
 from tasks.registry import identity
-from tasks.report_facts import Made, RunFacts, gather_facts
+from tasks.report_facts import INDEX_FILE, Made, RunFacts, gather_facts, read_json
 from tasks.report_observed import (
     Curves,
     read_boilerplate,
@@ -36,7 +38,7 @@ PAGE_FILE = "observed/report.html"
 LOSS_PICTURE = "observed/loss.png"
 
 Pictures = dict[str, dict[str, bytes]]
-"""{picture: {theme: PNG}}; empty where there are no curves."""
+"""{picture: {theme: PNG}}; without those that have nothing to show."""
 
 
 def report(run: Run, made: Made, recipe: Mapping[str, Any], name: str) -> ArtifactRef:
@@ -55,7 +57,8 @@ def _make(run: Run, made: Made, recipe: Mapping[str, Any], name: str, build: Bui
     facts = gather_facts(store, made)
     (build.out / FACTS_FILE).write_text(canonical_json(facts.to_json()) + "\n", encoding="utf-8")
     curves = read_curves(store, made.model)
-    pictures = _draw(curves, facts)
+    corpus = _read_corpus(store, made, name)
+    pictures = _draw(curves, facts, corpus)
     for picture, themes in pictures.items():
         (build.observed / f"{picture}.png").write_bytes(themes["light"])
     progress(1, 2, "parts")
@@ -65,13 +68,14 @@ def _make(run: Run, made: Made, recipe: Mapping[str, Any], name: str, build: Bui
         name=name,
         recipe=recipe,
         facts=facts,
+        corpus=corpus,
         model_counts=store.manifest(made.model).counts,
         device=store.manifest(made.model).details.get("device"),
         curves=curves,
         pictures=pictures,
         samples=read_samples(store, made, tokenizer.decode),
         example_tokens=example_tokens(tokenizer.decode, tokenizer.vocab_size),
-        drops=read_drops(store, made),
+        drops=read_drops(store, made.documents),
         boilerplate=read_boilerplate(store, made),
         notes=read_notes(manifests, run.notes),
         builds=read_builds(store, manifests, run.records),
@@ -87,10 +91,24 @@ def _make(run: Run, made: Made, recipe: Mapping[str, Any], name: str, build: Bui
     return Facts(counts=counts, licences=list(facts.corpus.licences))
 
 
-def _draw(curves: Curves, facts: RunFacts) -> Pictures:
-    from tasks.pictures import draw_bits_per_byte, draw_loss  # loads matplotlib, which runs that reuse all do without
+def _read_corpus(store: Store, made: Made, recipe_name: str) -> CorpusFacts:
+    slots = read_json(store.path(made.index) / INDEX_FILE)["slots"]
+    parts = [
+        Part(slot["source"], slot.get("number", at), store.manifest(documents), None, store.manifest(shards))
+        for at, (slot, documents, shards) in enumerate(zip(slots, made.documents, made.corpus, strict=True))
+    ]
+    tokens = [store.manifest(ref) for ref in made.tokens]
+    return gather_corpus_facts(store, made.index, with_drops(store, parts), recipe_name, tokens)
+
+
+def _draw(curves: Curves, facts: RunFacts, corpus: CorpusFacts) -> Pictures:
+    # these load matplotlib, which runs that reuse all do without
+    from tasks.corpus_pictures import draw_waterfall
+    from tasks.pictures import draw_bits_per_byte, draw_loss
 
     pictures: Pictures = {}
+    if corpus.all.steps:
+        pictures["waterfall"] = {"light": draw_waterfall(corpus, "light"), "dark": draw_waterfall(corpus, "dark")}
     if curves.train or curves.validation:
         pictures["loss"] = {"light": draw_loss(curves, "light"), "dark": draw_loss(curves, "dark")}
     if curves.bits_per_byte:

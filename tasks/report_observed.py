@@ -5,7 +5,7 @@ None of it is part of an identity; any of it may be missing, and then the report
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -171,11 +171,11 @@ def _spread(steps: Sequence[int]) -> list[int]:
     return [candidates[round(i * (len(candidates) - 1) / (room - 1))] for i in range(room)]
 
 
-def read_drops(store: Store, made: Made) -> list[Drop]:
+def read_drops(store: Store, documents: Iterable[ArtifactRef]) -> list[Drop]:
     """Documents that cleaning dropped, the commonest reason first, with a few examples."""
     counts: Counter[str] = Counter()
     examples: dict[str, list[Mapping[str, Any]]] = {}
-    for ref in made.documents:
+    for ref in documents:
         drops = read_json(store.path(ref) / DROPS_FILE)
         counts.update(drops["counts"])
         for reason, found in drops["examples"].items():

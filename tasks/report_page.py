@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tasks.corpus_facts import CorpusFacts
 from tasks.report_facts import RunFacts
 from tasks.report_observed import Boilerplate, Curves, Decode, Drop, Note, PromptSamples, StageBuilds
 
@@ -28,6 +29,7 @@ def render(
     name: str,
     recipe: Mapping[str, Any],
     facts: RunFacts,
+    corpus: CorpusFacts,
     model_counts: Mapping[str, int | float],
     device: str | None,
     curves: Curves,
@@ -43,7 +45,7 @@ def render(
     """The page as HTML.
 
     model_counts  what the trainer counted: seconds, tokens per second, training loss; any of it may be missing
-    pictures      {"loss" or "bits_per_byte": {"light" or "dark": PNG}}
+    pictures      {"loss", "bits_per_byte" or "waterfall": {"light" or "dark": PNG}}
     versions      (program, version now, versions recorded by the cited builds)
     """
     urls = {picture: {theme: data_url(png) for theme, png in themes.items()} for picture, themes in pictures.items()}
@@ -54,6 +56,7 @@ def render(
             name=name,
             recipe=json.dumps(recipe, indent=2, ensure_ascii=False),
             facts=facts,
+            corpus=corpus,
             counts=model_counts,
             device=device,
             curves=curves,

@@ -4,7 +4,6 @@ A card is about one run, so every run gets one, also a run that reused everythin
 it cites. Prefect is a guest here: when it does not take the card, the run goes on.
 """
 
-import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from data.manifest import ArtifactRef
 from data.store import Store
+from tasks.markdown import block, code, plain, table
 from tasks.progress import run_logger
 from tasks.report import LOSS_PICTURE, PAGE_FILE
 from tasks.report_facts import Made, SourceFacts, add_up, read_evaluation
@@ -60,10 +60,10 @@ def publish_run_card(run: Run, page: ArtifactRef, made: Made) -> None:
         run_logger().warning("The run card could not be left in Prefect (%s: %s).", type(error).__name__, error)
 
 
-def card_key(recipe_name: str) -> str:
+def card_key(recipe_name: str, kind: str = "run") -> str:
     """Prefect's key for the cards of a recipe: lower-case letters, digits and dashes."""
-    plain = re.sub(r"[^a-z0-9]+", "-", recipe_name.lower()).strip("-")
-    return f"run-{plain}" if plain else "run"
+    label = re.sub(r"[^a-z0-9]+", "-", recipe_name.lower()).strip("-")
+    return f"{kind}-{label}" if label else kind
 
 
 def run_card(run: Run, page: ArtifactRef, made: Made) -> str:
@@ -76,12 +76,12 @@ def run_card(run: Run, page: ArtifactRef, made: Made) -> str:
     }
     notes = read_notes(trace(run.store, made), run.notes)
     parts = [
-        f"# {_plain(run.recipe_name)}",
+        f"# {plain(run.recipe_name)}",
         _numbers(collect_metrics(run.store, made.model, made.evaluation, made.tokens)),
         _picture(folder / LOSS_PICTURE),
         _stages(run),
         _sample(read_completions(run.store, made.samples)),
-        "## Where it lies\n\n" + "\n".join(f"- {name}: {_code(str(path))}" for name, path in where.items()),
+        "## Where it lies\n\n" + "\n".join(f"- {name}: {code(str(path))}" for name, path in where.items()),
         _notes(notes),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -102,7 +102,7 @@ def _numbers(metrics: dict[str, Any]) -> str:
         ("Vocabulary", number(metrics["vocab_size"])),
         ("Tokens per second", number(metrics["train_tokens_per_s"])),
     ]
-    return f"{score}\n\n" + _table(("Measure", "Value"), rows)
+    return f"{score}\n\n" + table(("Measure", "Value"), rows)
 
 
 def _stages(run: Run) -> str:
@@ -110,7 +110,7 @@ def _stages(run: Run) -> str:
         (stage, number(record.reused), number(record.built), duration(record.seconds))
         for stage, record in run.records.items()
     ]
-    return "## Stages\n\n" + _table(("Stage", "Reused", "Built", "Time"), rows)
+    return "## Stages\n\n" + table(("Stage", "Reused", "Built", "Time"), rows)
 
 
 def _picture(path: Path) -> str:
@@ -124,39 +124,13 @@ def _sample(completions: dict[str, str]) -> str:
     if not completions:
         return ""
     prompt, text = max(completions.items(), key=lambda item: bool(item[0]))  # the first with a prompt, if any has one
-    return "## A sample\n\n" + _block(visible(prompt + text, MAX_SAMPLE_CHARACTERS))
+    return "## A sample\n\n" + block(visible(prompt + text, MAX_SAMPLE_CHARACTERS))
 
 
 def _notes(notes: Sequence[Note]) -> str:
     if not notes:
         return ""
-    lines = [f"- {_plain(visible(note.text, 300))} ({_plain(note.where)})" for note in notes[:MAX_NOTES]]
+    lines = [f"- {plain(visible(note.text, 300))} ({plain(note.where)})" for note in notes[:MAX_NOTES]]
     if len(notes) > MAX_NOTES:
         lines.append(f"- {len(notes) - MAX_NOTES} more are in the report.")
     return "## Notes\n\n" + "\n".join(lines)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    ruler = ["---", *("---:" for _ in head[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *rows))
-
-
-def _plain(text: str) -> str:
-    """Text that markdown shows as it is, in one line."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
-
-
-def _code(text: str) -> str:
-    fence = _fence(text, 1)
-    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
-
-
-def _block(text: str) -> str:
-    fence = _fence(text, 3)
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def _fence(text: str, least: int) -> str:
-    """Backticks, more than any run of them in the text."""
-    longest = max((len(found) for found in re.findall("`+", text)), default=0)
-    return "`" * max(least, longest + 1)

@@ -160,7 +160,7 @@ def split(
     lines: LinesConfig | None = None,
 ) -> tuple[list[Slot], ArtifactRef]:
     """Train and validation shards of every slot, and the index of them all; with `lines` the lines that `drops` lists
-    are taken out.
+    are taken out. The flow says itself when the stage is done, after its card.
 
     How many validation passages a slot must still contribute, and how many bytes it may, depends on the earlier slots
     of its source; once both are settled the rest is looked up in bulk.
@@ -187,7 +187,6 @@ def split(
                 waiting = waiting[len(batch) :]
         slots = with_refs(documents, [made[at] for at in range(len(documents))])
         index = _publish_index(run, work, slots, config, name)
-    run.finish("corpus")
     return slots, index
 
 

@@ -1,6 +1,7 @@
 """The report: what it says, that it needs nothing but itself, and that the same artifacts make no second page."""
 
 import json
+import re
 import shutil
 import struct
 from dataclasses import replace
@@ -9,14 +10,19 @@ from itertools import pairwise
 
 import pytest
 
+from data.cleaning import CleanConfig
 from data.facts import Facts
 from data.shards import read_texts
 from data.tokenizers.load import load_tokenizer
+from tasks.corpus_facts import gather_corpus_facts
+from tasks.corpus_parts import find_corpus
 from tasks.registry import identity
 from tasks.report import FACTS_FILE, LOSS_PICTURE, PAGE_FILE, report_unit
 from tasks.report_facts import gather_facts
 from tasks.report_observed import read_samples
-from tasks.run import StageRecord
+from tasks.run import Run, StageRecord
+from tasks.runtime import Runtime
+from tests.corpus_toys import SENTENCES, toy_corpus
 from tests.report_toys import (
     BATCH,
     BINARY,
@@ -107,10 +113,11 @@ def test_headings_go_down_one_level_at_a_time_and_pictures_are_described(toy):
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     alternatives = [image["alt"] for image in page.all("img")]
-    assert len(alternatives) == 2
+    assert len(alternatives) == 3
     assert "Training loss goes from 5.99 to 3.00 over 300 steps." in alternatives[0]  # 6 - step / 100
     assert "Validation loss goes from 5.10 to 3.10" in alternatives[0]  # 6.1 - step / 100
     assert "from 2.67 to 2.00" in alternatives[1]  # 3 - step / 300
+    assert f"Of {READ} documents {KEPT} are kept" in alternatives[2]
 
 
 def test_overlap_and_benchmarks_are_on_the_page_and_in_the_facts(toy):
@@ -151,6 +158,40 @@ def test_text_of_others_cannot_become_part_of_the_page(toy):
     assert "<script" not in html and "onerror=alert(2)>" not in html
     assert EVIL in Page(html).text  # shown as it is, twice escaped nowhere
     assert "\x00" not in html and "\u202e" not in html and "��plain" in html
+
+
+def test_what_each_rule_took_is_on_the_page(toy):
+    text = Page(toy[4]).text
+    assert "What each rule took" in text and "books too short 3 6.4%" in text and "binary 1 2.1% 0" in text
+    kept = [f"Chapter {i}. The miller of the {i}th mill ground {i * 7} sacks of grain, and sang of it all day long."
+            for i in range(KEPT)]  # fmt: skip
+    assert f"Duplicates {DUPLICATES} equal to earlier documents, 0 similar." in text
+    assert f"64 to 127 {KEPT}" in text  # lengths
+    assert f"CC-BY-4.0 books {sum(map(len, kept)) / 1000:.3g} kB 100.0%" in text
+
+
+def test_clusters_languages_edits_and_drift_are_on_the_page(toy, tmp_path, monkeypatch):
+    run, made = toy[:2]
+    other = Run("Toy", Runtime(store=str(tmp_path / "store")))
+    texts = {f"{n}.txt": f"{SENTENCES[n]}\u200b" for n in range(30)}
+    cleaning = CleanConfig(languages={"wanted": ["en"], "min_confidence": 0}, edits={"invisible": True})
+    slots = [("web", texts), ("web", {f"copy {name}": text for name, text in texts.items()})]
+    toy_corpus(other.store, "Toy", slots[:1], cleaning=cleaning)
+    index = toy_corpus(other.store, "Toy", slots, cleaning=cleaning)
+    facts = gather_corpus_facts(other.store, index, find_corpus(other.store).parts, "Toy")
+    monkeypatch.setattr("tasks.report._read_corpus", lambda *_: facts)
+    unit = report_unit(run, made, {}, "toy")
+    other_page = other.store.build(
+        unit.identity, "page", lambda b: unit.make(b, lambda done, total, kind, note="": None), unit.inputs
+    )
+    text = Page((other.store.path(other_page) / PAGE_FILE).read_text(encoding="utf-8")).text
+    assert "30 equal to earlier documents, 0 similar. They form 30 clusters; the largest has 2 documents." in text
+    assert "Clusters by their documents: 2 to 3 30 ." in text
+    judged = text.partition("Judged and edited")[2][:150]
+    assert "Languages of the documents judged en 60" in judged, judged
+    assert "Documents edited invisible 60 (60 times)" in judged, judged
+    assert "Suddenly dropped web: duplicates drops 100.0% of what is new (30 of 30 documents)" in text
+    assert "Compared with the corpus of 20" in text
 
 
 def test_notes_of_the_run_and_of_every_artifact_are_shown(toy):
@@ -256,9 +297,9 @@ def test_the_page_does_without_evaluation_and_metrics(tmp_path):
     html = (folder / PAGE_FILE).read_text(encoding="utf-8")
     page = Page(html)
     assert "Not scored" in page.text and "There is no validation text." in page.text
-    assert not page.all("img") and not (folder / LOSS_PICTURE).exists()
+    assert len(page.all("img")) == 1 and not (folder / LOSS_PICTURE).exists()
     assert page.text.count("Best weights") == 2 and "Step " not in page.text
-    assert "<b>bold</b>" in page.text and len(html) < 60_000
+    assert "<b>bold</b>" in page.text and len(re.sub('base64,[^"]*', "", html)) < 60_000
 
 
 def test_earlier_texts_belong_to_the_prompts_that_the_model_was_given(tmp_path):
