@@ -52,6 +52,7 @@ def clean_slot(
     near: NearConfig | None = None,
     decontamination: Decontamination | None = None,
     lines: LinesConfig | None = None,
+    drops: DropLog | None = None,
 ) -> Facts:
     """Clean the documents of one slot.
 
@@ -63,6 +64,7 @@ def clean_slot(
     near         how near duplicates are to be found; None: they are not, and nothing is written for it
     decontamination  benchmarks to be kept out of documents; None: documents are compared with none
     lines        which lines are counted; None: none are, and nothing is written for it
+    drops        where drops are logged; a new log by default
 
     Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
     (documents kept, 2), row i for document i, drops.json, with `near` the band table (data/near/bands.py), with `lines`
@@ -77,7 +79,8 @@ def clean_slot(
     count all documents whose language was judged. The facts' notes name every problem, their details break
     `characters_dropped` down by reason.
     """
-    drops, cut = DropLog(), DropLog()
+    drops = drops or DropLog()
+    cut = DropLog()
     cuts: Counter[str] = Counter()  # by benchmark
     types = config.types_replaced(personal)
     replaced: Counter[PersonalType] = Counter()

@@ -15,8 +15,8 @@ from typer._click.exceptions import ClickException  # typer carries its own clic
 
 from data.errors import TextmillError
 from data.store import Store
-from flows import cli_duplicates, cli_generate, cli_sources, cli_store, ui
-from flows.recipe import Recipe, RecipeError, unknown_name, with_overrides
+from flows import cli_corpus, cli_duplicates, cli_generate, cli_sources, cli_store, ui
+from flows.recipe import Recipe, RecipeError, read_setting, unknown_name, with_overrides
 from flows.recipes import load_recipe, recipe_values
 from flows.settings import prepare_prefect, quieten_prefect
 from gpt.errors import GPTError
@@ -37,6 +37,7 @@ app.command("ls")(cli_store.list_artifacts)
 app.command("show")(cli_store.show)
 app.command("why")(cli_store.why)
 app.command("verify")(cli_store.verify)
+app.command("corpus")(cli_corpus.corpus)
 app.command("duplicates")(cli_duplicates.duplicates)
 app.command("generate")(cli_generate.generate)
 app.command("ui")(ui.ui)
@@ -62,7 +63,7 @@ def run(
     started = time.perf_counter()
     stages = [_stage(stage) for stage in refresh or []]
     last = _stage(until) if until is not None else None
-    recipe = _recipe(name, path, [_setting(text) for text in settings or []])
+    recipe = _recipe(name, path, [read_setting(text) for text in settings or []])
     if device not in ("auto", "cpu", "cuda"):
         raise RecipeError(f"--device is {device!r}, but it must be auto, cpu or cuda.")
     prepare_prefect()
@@ -102,18 +103,6 @@ def _recipe(name: str, path: str | None, overrides: list[tuple[str, Any]]) -> Re
             raise RecipeError(f"--path {path!r} cannot be found: {error}") from error
         overrides = [(f"sources.{folders[0]}.path", absolute), *overrides]
     return with_overrides(recipe, dict(overrides), "--set" if path is None else "--path and --set")
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {text!r} is not of the form KEY=JSON, for example training.steps=200.")
-    try:
-        return key.strip(), json.loads(value)
-    except ValueError:
-        if value[:1] in '{["':
-            raise RecipeError(f"--set {key}: {value!r} is not valid JSON; quote it for the shell.") from None
-        return key.strip(), value  # a bare word
 
 
 def _stage(text: str) -> Stage:

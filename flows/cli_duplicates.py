@@ -10,10 +10,10 @@ import typer
 
 from data.clusters import Clusters, Links, find_clusters
 from data.errors import TextmillError
-from data.shards import pick_rows
 from data.store import Store
 from flows.recipe import RecipeError
-from tasks.corpus_parts import Corpus, documents_path, find_corpus, read_matches
+from tasks.corpus_browse import documents_by_number, similarity_of
+from tasks.corpus_parts import Corpus, find_corpus, read_matches
 from tasks.report_page import visible
 from tasks.runtime import open_store
 
@@ -73,7 +73,9 @@ class _Shown:
         for kept, size in zip(self.clusters.kept[among][:most], self.clusters.sizes[among][:most], strict=True):
             copies = np.flatnonzero(self.clusters.of == kept)[:EXAMPLES]
             found = self._documents([int(kept), *self.links.dropped[copies].tolist()])
-            examples = [found[int(self.links.dropped[at])] | {"similarity": self._similarity(int(at))} for at in copies]
+            examples = [
+                found[int(self.links.dropped[at])] | {"similarity": similarity_of(self.links, int(at))} for at in copies
+            ]
             yield {"kind": "cluster", "documents": int(size), "kept": found[int(kept)], "copies": examples}
 
     def matches(self, most: int) -> Iterator[dict[str, Any]]:
@@ -87,29 +89,14 @@ class _Shown:
                     "kind": "match",
                     "dropped": found[dropped],
                     "earlier": found[earlier],
-                    "similarity": self._similarity(at),
+                    "similarity": similarity_of(self.links, at),
                 }
-
-    def _similarity(self, at: int) -> float | None:
-        value = float(self.links.similarity[at])
-        return None if value != value else round(value, 4)
 
     def _documents(self, numbers: Iterable[int]) -> dict[int, Document]:
         """Documents by number; their texts, too, where they are asked for."""
-        by_slot: dict[int, dict[int, int]] = {}
-        for number in numbers:
-            slot, row = self.links.place(number)
-            by_slot.setdefault(slot, {})[row] = number
         columns = ["native_id", "source", "url", *(["text"] if self.texts else [])]
-        found: dict[int, Document] = {}
-        for slot, rows in sorted(by_slot.items()):
-            part = self.corpus.parts[slot]
-            path = documents_path(self.store, part)
-            values = pick_rows(path, rows, columns) if path else {}
-            for row, value in values.items():
-                one = {"id": value["native_id"], "source": value["source"], "url": value["url"], "slot": part.label}
-                found[rows[row]] = one | {"row": row} | ({"text": value["text"]} if self.texts else {})
-        return found
+        found = documents_by_number(self.store, self.corpus.parts, self.links, numbers, columns)
+        return {number: {"id": one.pop("native_id"), **one} for number, one in found.items()}
 
 
 def _print(shown: _Shown, clusters: int, most: int) -> None:

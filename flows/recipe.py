@@ -192,3 +192,16 @@ def _unknown(path: str, known: Mapping[str, Any]) -> str:
         else f"known here: {', '.join(known) or 'none'}."
     )
     return f"{path} is no setting; {hint}"
+
+
+def read_setting(text: str) -> tuple[str, Any]:
+    """A setting as the command line has it, KEY=JSON; what is no JSON is a bare word. Raises RecipeError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {text!r} is not of the form KEY=JSON, for example training.steps=200.")
+    try:
+        return key.strip(), json.loads(value)
+    except ValueError:
+        if value[:1] in '{["':
+            raise RecipeError(f"--set {key}: {value!r} is not valid JSON; quote it for the shell.") from None
+        return key.strip(), value  # a bare word
