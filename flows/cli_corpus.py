@@ -51,9 +51,7 @@ def corpus(
         list[str] | None, typer.Option("--set", metavar="KEY=JSON", help="For --all: as in the run. Repeatable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="Show no more than N documents.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One line of JSON per document, with its whole text.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON per document, its text uncut.")] = False,
 ) -> None:
     """Show what a corpus holds: in sum, document by document (--browse, --dropped), or those with a text (--search)."""
     _refuse_confused(browse, dropped, every, text, limit)
@@ -220,9 +218,7 @@ def _print_sums(store: Store, corpus: Corpus, as_json: bool) -> None:
             print(f"  {visible(step.name, 60):<44} {step.documents:>12,} {step.characters:>16,}")
     for jump in facts.drift.jumps:
         print(f"\nSuddenly: {visible(jump, 300)}")
-    print(
-        "\nRules with the documents and characters they took. --browse shows documents, --dropped RULE what it dropped."
-    )
+    print("\nRules with the documents and characters that they took; --dropped RULE shows some of those documents.")
 
 
 def _sums(flow: TextFlow) -> dict[str, Any]:

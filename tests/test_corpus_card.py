@@ -80,6 +80,20 @@ def test_facts_are_what_counting_texts_gives(run):
     assert facts.drift.before is None and facts.all.tokens_kept is None
 
 
+def test_characters_are_broken_down_by_rule_wherever_it_judges(run):
+    """Before a batch (too_short, licence), or with the batch (languages)."""
+    german = "Die alte Mühle am Fluss stand seit Jahren still, und das Rad war grün von Moos, als wir kamen."
+    cleaning = CleanConfig(languages={"wanted": ["en"]})
+    flow = facts_of(run, toy_corpus(run.store, "Toy", [("books", BOOKS | {"g.txt": german})], cleaning=cleaning)).all
+    took = {step.name: (step.documents, step.characters) for step in flow.steps}
+    assert took["language"][0] >= 1 and took["too_short"] == (1, len("too short")) and UNSAID not in took
+    assert flow.lost["language"] == len(german) + (took["language"][0] - 1) * len(BOOKS["e.txt"])
+    assert sum(flow.lost.values()) == flow.documents["characters_dropped"]
+    strict = CleanConfig(licence_policy="redistributable")
+    flow = facts_of(run, toy_corpus(run.store, "Toy", [("books", BOOKS), ("notes", NOTES)], cleaning=strict)).all
+    assert flow.lost == {"licence": flow.characters_in} and flow.documents_kept == 0 and flow.licences == {}
+
+
 def test_a_waterfall_ends_where_its_steps_lead(run):
     facts = facts_of(run, toy_corpus(run.store, "Toy", [("books", BOOKS), ("notes", NOTES)]))
     groups = [(flow.name, [flow]) for flow in facts.sources]
