@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -34,9 +35,10 @@ from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
 from data.shards import DOCUMENTS, ShardWriter
 from data.sources.base import Problem, RawDocument, SourceConfig
+from data.tombstones import Sieve
 
 DOCUMENTS_FILE = "documents.parquet"
-LICENCE = "licence"  # reason of a drop
+LICENCE, FORGOTTEN = "licence", "forgotten"  # reasons of drops
 SIGNATURES_FILE = "signatures.npy"
 _WHITE_SPACE = b" \t\n"
 
@@ -53,6 +55,7 @@ def clean_slot(
     decontamination: Decontamination | None = None,
     lines: LinesConfig | None = None,
     drops: DropLog | None = None,
+    forgotten: Sieve | None = None,
 ) -> Facts:
     """Clean the documents of one slot.
 
@@ -65,6 +68,7 @@ def clean_slot(
     decontamination  benchmarks to be kept out of documents; None: documents are compared with none
     lines        which lines are counted; None: none are, and nothing is written for it
     drops        where drops are logged; a new log by default
+    forgotten    tells documents that are dropped without a look at them, and without an example
 
     Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
     (documents kept, 2), row i for document i, drops.json, with `near` the band table (data/near/bands.py), with `lines`
@@ -134,6 +138,9 @@ def clean_slot(
                 unread += document.count
                 continue
             documents_in += 1
+            if forgotten and forgotten.holds(document):
+                drops.count(FORGOTTEN)
+                continue
             characters_in += len(document.text)
             its_licence = document.licence or licence
             if config.licence_policy == "redistributable" and not is_redistributable(its_licence):
@@ -188,22 +195,29 @@ def clean_slot(
     )
 
 
+class Beside(NamedTuple):
+    """What is done beside cleaning while a slot's text is at hand, as `clean_slot` has it."""
+
+    near: NearConfig | None = None
+    decontamination: Decontamination | None = None
+    lines: LinesConfig | None = None
+    forgotten: Sieve | None = None
+
+
 def clean_raw(
     source: SourceConfig,
     raw: Path,
     out: Path,
     config: CleanConfig,
     source_name: str,
-    near: NearConfig | None,
-    benchmarks: Decontamination | None,
-    lines: LinesConfig | None,
+    beside: Beside,
     progress: Progress,
 ) -> Facts:
     """Clean the documents of a fetched slot; what its reading notes is among the facts' notes."""
     notes: list[str] = []
     documents = source.read(raw, notes.append)
     facts = clean_slot(
-        documents, out, config, source_name, source.licence, progress, source.personal, near, benchmarks, lines
+        documents, out, config, source_name, source.licence, progress, source.personal, **beside._asdict()
     )
     facts.notes += notes
     return facts

@@ -18,13 +18,17 @@ class DropLog:
 
     def add(self, reason: str, native_id: str, position: Any, characters: int, shown: str, count: int = 1) -> None:
         """Count a drop: `position` in raw, length after normalising, and a text whose beginning is shown."""
-        self.counts[reason] = self.counts.get(reason, 0) + count
+        self.count(reason, count)
         examples = self.examples.setdefault(reason, [])
         if len(examples) < MAX_EXAMPLES:
             excerpt = shown[:EXCERPT_CHARACTERS]
             examples.append(
                 {"native_id": native_id, "position": position, "characters": characters, "excerpt": excerpt}
             )
+
+    def count(self, reason: str, count: int = 1) -> None:
+        """Count a drop that is not shown."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
 
     def write(self, path: Path) -> None:
         """As JSON: {"counts": {reason: n}, "examples": {reason: [{native_id, position, characters, excerpt}]}}."""

@@ -12,7 +12,7 @@ have made it small. What follows:
 The same looks in the same order give the same ledger, in whatever order each of them listed its items.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,7 +62,13 @@ class Changes:
 
 
 def assign(
-    ledger: Any, look: Look, slot_bytes: int, opened: str, mirror: bool = True, where: str = "the ledger"
+    ledger: Any,
+    look: Look,
+    slot_bytes: int,
+    opened: str,
+    mirror: bool = True,
+    where: str = "the ledger",
+    forgotten: Callable[[str], bool] | None = None,
 ) -> tuple[dict[str, Any], list[LedgerSlot], Changes]:
     """Bring a ledger up to date with a look.
 
@@ -71,6 +77,7 @@ def assign(
     opened      ISO 8601 time for the slots that this look opens
     mirror      whether items that a complete listing lacks are dropped
     where       names the ledger in errors
+    forgotten   tells the native ids of items that shall not be there, whatever the look lists
 
     returns     the new JSON value (equal to the old one when nothing changed), the slots that hold anything, by
                 number, and what changed
@@ -80,6 +87,9 @@ def assign(
     """
     state = _State() if ledger is None else _read(ledger, where)
     listed = _by_id(look.items)
+    if forgotten:
+        _leave_out(state, forgotten)
+        listed = {native_id: item for native_id, item in listed.items() if not forgotten(native_id)}
     known = {native_id for slot in state.slots for native_id in slot.items}
     new = [item for native_id, item in listed.items() if native_id not in known]
     gone = known - listed.keys()
@@ -108,6 +118,18 @@ def assign(
 def as_it_stands(ledger: Any, where: str = "the ledger") -> list[LedgerSlot]:
     """The slots of a ledger that hold anything, by number, without another look. Raises DamagedLedgerError."""
     return _held(_read(ledger, where))
+
+
+def place_of(opened: str, number: int) -> str:
+    """What no two slots of a source share, nor a slot of a ledger and one of the ledger that was lost before it."""
+    return f"{opened} {number}"
+
+
+def without(ledger: Any, forgotten: Callable[[str], bool], where: str = "the ledger") -> dict[str, Any]:
+    """The ledger without the items that are forgotten, which moves nobody else. Raises DamagedLedgerError."""
+    state = _read(ledger, where)
+    _leave_out(state, forgotten)
+    return _json(state)
 
 
 def within(slots: Sequence[LedgerSlot], max_bytes: int | None) -> list[LedgerSlot]:
@@ -146,6 +168,11 @@ class _State:
     looks: int = 0
     open: bool = False
     slots: list[_Slot] = field(default_factory=list)
+
+
+def _leave_out(state: _State, forgotten: Callable[[str], bool]) -> None:
+    for slot in state.slots:
+        slot.items = {native_id: item for native_id, item in slot.items.items() if not forgotten(native_id)}
 
 
 def _held(state: _State) -> list[LedgerSlot]:

@@ -103,6 +103,23 @@ class Refs:
             except RefMovedError:
                 continue
 
+    def names(self, folder: str) -> list[str]:
+        """Names of all values below `folder` (one level), sorted."""
+        with storage_errors(self.root):
+            found = [path.name for path in (self.root / folder).glob("*") if (path / "current").exists()]
+        return sorted(f"{folder}/{name}" for name in found)
+
+    def drop_earlier(self, name: str) -> None:
+        """Delete every snapshot of `name` but the one that counts now."""
+        folder = self._folder(name)
+        if (token := self._read(folder).token) is None:
+            return
+        with storage_errors(self.root), owner_lock(folder / "lock"):
+            token = self._read(folder).token
+            for path in folder.glob("*.json"):
+                if path.stem != token:
+                    path.unlink(missing_ok=True)
+
     def _folder(self, name: str) -> Path:
         return self.root.joinpath(*(_folder_name(part) for part in name.split("/")))
 

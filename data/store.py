@@ -173,6 +173,33 @@ class Store:
                         swept.append(work.name)
         return swept
 
+    def remove(self, ref: ArtifactRef) -> bool:
+        """Delete an artifact; returns whether it was there. Whoever is building it is waited for."""
+        with storage_errors(self.root):
+            work = self.root / "work" / f"{safe_name(ref.stage)}-{ref.key}"
+            make_folder(work.parent)
+            with owner_lock(_lock_of(work)):
+                folder = self._folders(ref.stage).get(ref.key)
+                if folder is None:
+                    return False
+                aside = work.parent / f"removed-{uuid.uuid4().hex[:8]}"
+                os.rename(folder, aside)
+                sync_folder(folder.parent)
+                shutil.rmtree(aside)
+                return True
+
+    def clear_work(self, is_unwanted: Callable[[Path], bool]) -> list[str]:
+        """Throw away the work folders that `is_unwanted` names, unless somebody is building there; returns names."""
+        cleared = []
+        with storage_errors(self.root):
+            for work in sorted((self.root / "work").glob("*")):
+                if work.is_dir() and is_unwanted(work):
+                    with owner_lock_if_free(_lock_of(work)) as free:
+                        if free:
+                            shutil.rmtree(work)
+                            cleared.append(work.name)
+        return cleared
+
     def _make_and_publish(
         self, identity: Identity, name: str, make: Callable[[Build], Facts], inputs: Iterable[ArtifactRef], work: Path
     ) -> ArtifactRef:

@@ -7,6 +7,7 @@ import typer
 
 from data.manifest import ArtifactRef, Manifest, differences
 from data.store import Store
+from data.taint import tainted
 from data.verification import OBSERVED
 from flows.recipe import RecipeError, unknown_name
 from tasks.registry import STAGES
@@ -17,11 +18,19 @@ RefArgument = Annotated[str, typer.Argument(metavar="REF", help="stage/name-key,
 
 def list_artifacts(
     stage: Annotated[str | None, typer.Argument(metavar="[STAGE]", help="One stage; all if left out.")] = None,
+    only_tainted: Annotated[
+        bool, typer.Option("--tainted", help="Only what learnt from text that was forgotten since, and why.")
+    ] = False,
 ) -> None:
     """List artifacts, oldest first within a stage."""
     if stage is not None and stage not in STAGES:
         raise RecipeError(unknown_name("stage", stage, STAGES))
     store = open_store()
+    if only_tainted:
+        for mark in tainted(store):
+            if stage in (None, mark.ref.stage):
+                print(f"{mark.date[:19]}  {mark.ref}  {mark.reason}")
+        return
     stages = [stage] if stage else [one for one in STAGES if one in store.stages()]
     for one in stages:
         for manifest in store.manifests(one):
@@ -37,6 +46,9 @@ def show(ref: RefArgument) -> None:
     print(f"  at       {store.path(manifest.ref)}")
     print(f"  created  {manifest.created}, by textmill {manifest.textmill}")
     print(f"  payload  {manifest.payload_digest}")
+    for mark in tainted(store):
+        if mark.ref.key == manifest.key:
+            print(f"  tainted  since {mark.date[:19]}: {mark.reason}")
     for title, values in (
         ("recipe", _flat(manifest.recipe.config)),
         ("libraries", manifest.recipe.libraries),

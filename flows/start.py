@@ -6,7 +6,9 @@ from typing import Any, cast
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.recipe import Recipe, with_overrides
+from data.sources.known import source_id
+from data.tombstones import read_tombstones
+from flows.recipe import Recipe, RecipeError, with_overrides
 from tasks.progress import watcher
 from tasks.registry import Stage
 from tasks.run import Run
@@ -24,4 +26,21 @@ def start_run(
     run = Run(recipe.name, runtime, frozenset(refresh), until)
     for name in run.store.sweep():
         watcher().note(f"swept what a killed build left: {name}")
-    return recipe, run
+    return _without_forgotten(recipe, run), run
+
+
+def _without_forgotten(recipe: Recipe, run: Run) -> Recipe:
+    """The recipe without the sources of which all was forgotten in the run's store."""
+    changed = {}
+    for key, source in recipe.sources.items():
+        if source.enabled and (date := read_tombstones(run.store.refs, source_id(source)).whole):
+            note = f"{source.name}: left out, as all of it was forgotten on {date[:10]}."
+            run.notes.append(note)
+            watcher().note(note)
+            changed[key] = source.model_copy(update={"enabled": False})
+    if changed and len(changed) == len(recipe.used_sources()):
+        raise RecipeError(
+            f"All sources of the recipe {recipe.name!r} were forgotten in {run.store.root}: name another source, or "
+            "another store."
+        )
+    return recipe.model_copy(update={"sources": {**recipe.sources, **changed}}) if changed else recipe

@@ -10,6 +10,7 @@ from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef
 from data.store import Build
+from data.taint import tainted
 from data.tokenizers.config import TokenizerConfig
 from data.tokenizers.make import make_tokenizer
 from data.tokens import encode_slot
@@ -31,6 +32,8 @@ def choose_tokenizer(run: Run, corpus: Sequence[Slot], config: TokenizerConfig, 
                 f"tokenizer.artifact is {config.artifact!r}, which names {pinned}, no whole tokenizer: "
                 "`textmill ls tokenizer` lists them."
             )
+        if any(one.ref.key == pinned.key for one in tainted(run.store)):
+            run.notes.append(f"{pinned} was trained on text that was forgotten since: train one anew to be rid of it.")
         with stage_work(run, "tokenizer") as work:
             work.record.refs.append(pinned)
             work.record.reused += 1

@@ -10,14 +10,15 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data.digests import text_digest
 from data.errors import TextmillError
-from data.facts import TO_ASK_AGAIN, Facts
-from data.ledger import Changes, LedgerSlot, as_it_stands, assign, within
-from data.manifest import ArtifactRef, canonical_json
+from data.facts import TO_ASK_AGAIN, Facts, counted
+from data.ledger import Changes, LedgerSlot, as_it_stands, assign, place_of, within, without
+from data.manifest import ArtifactRef
 from data.sources.base import SlotItem, SourceConfig, of_source, slot_identity
+from data.sources.known import note_source, source_id
 from data.sources.pack import read_items
 from data.store import Build, Store
+from data.tombstones import read_tombstones
 from tasks.progress import watcher
 from tasks.registry import identity
 from tasks.run import Run
@@ -53,6 +54,9 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
         run.notes += notes
     planned.sort(key=lambda plan: (plan.slot.opened, plan.slot.source, plan.slot.number))
     units = [_unit(run, sources[plan.slot.source], plan) for plan in planned]
+    for name, source in sources.items():
+        keys = [unit.identity.key for unit, plan in zip(units, planned, strict=True) if plan.slot.source == name]
+        note_source(run.store.refs, source, name, keys)
     if run.runtime.offline:
         _refuse_to_fetch(run, [unit for unit, plan in zip(units, planned, strict=True)
                                if sources[plan.slot.source].reaches_network()])  # fmt: skip
@@ -61,7 +65,7 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
     slots = [replace(plan.slot, ref=ref) for plan, ref in zip(planned, refs, strict=True)]
     for name, source in sources.items():
         fetched = {_place(slot): slot.ref.key for slot in slots if slot.source == name}
-        run.store.refs.update(f"fetched/{_source_id(source)}", partial(_replace_by, fetched))
+        run.store.refs.update(f"fetched/{source_id(source)}", partial(_replace_by, fetched))
     run.finish("raw")
     return slots
 
@@ -69,16 +73,17 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
 @task(task_run_name="look at {name}", cache_policy=NO_CACHE, persist_result=False)
 def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[list[SlotPlan], list[str]]:
     """See what a source has now and bring its ledger up to date; returns its slots and what the report must say."""
-    ledger_name, memo_name = f"ledgers/{_source_id(source)}", f"looks/{_source_id(source)}"
+    ledger_name, memo_name = f"ledgers/{source_id(source)}", f"looks/{source_id(source)}"
     with of_source(name):
         found = source.look(PROJECT_ROOT, store.refs.read(memo_name).value)
     where = str(store.refs.root / ledger_name)
+    forgotten = read_tombstones(store.refs, source_id(source)).holds_item
     slots: list[LedgerSlot] = []
     changes = Changes()
 
     def bring_up_to_date(ledger: Any) -> Any:
         nonlocal slots, changes
-        updated, slots, changes = assign(ledger, found, source.slot_bytes, opened, source.mirror, where)
+        updated, slots, changes = assign(ledger, found, source.slot_bytes, opened, source.mirror, where, forgotten)
         return updated
 
     store.refs.update(ledger_name, bring_up_to_date)
@@ -88,6 +93,8 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
     if changes.deleted:
         count = len(changes.deleted)
         notes.append(f"{name}: gone at the source, and so here, too ({count:,}): {_named(changes.deleted)}.")
+    if left_out := sum(forgotten(item.native_id) for item in found.items):
+        notes.append(f"{name}: {counted(left_out, 'item')} left out, as `textmill forget` was told.")
     for note in notes:
         watcher().note(note)
     plans, capped = _plans(name, source, store, slots)
@@ -96,14 +103,16 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
 
 def _last_seen(name: str, source: SourceConfig, store: Store) -> tuple[list[SlotPlan], list[str]]:
     """The slots of a source as its ledger has them, without a look. Raises TextmillError when there was never one."""
-    ledger_name = f"ledgers/{_source_id(source)}"
+    ledger_name = f"ledgers/{source_id(source)}"
     ledger = store.refs.read(ledger_name).value
     if ledger is None:
         raise TextmillError(
             f"The source {name!r} ({source.kind}, {source.location()}) was never looked at from this store, and "
             "runtime.offline is true: run once without it, or set the source's `enabled` to false."
         )
-    plans, capped = _plans(name, source, store, as_it_stands(ledger, str(store.refs.root / ledger_name)))
+    where = str(store.refs.root / ledger_name)
+    left = without(ledger, read_tombstones(store.refs, source_id(source)).holds_item, where)
+    plans, capped = _plans(name, source, store, as_it_stands(left, where))
     return plans, [f"{name}: offline, so its text is that of the last look.", *capped]
 
 
@@ -147,7 +156,7 @@ def _fetched_before(
 
     After a lost ledger nothing was: then, until a run has fetched all, every slot that holds an item of it.
     """
-    before: Mapping[str, str] = store.refs.read(f"fetched/{_source_id(source)}").value or {}
+    before: Mapping[str, str] = store.refs.read(f"fetched/{source_id(source)}").value or {}
     known = store.find("raw", before.values())
     fetched = {place: known[key] for place, key in before.items() if key in known}
     found = {_place(one): [fetched[_place(one)]] if _place(one) in fetched else [] for one in used}
@@ -162,7 +171,7 @@ def _fetched_before(
 
 def _place(slot: Slot | LedgerSlot) -> str:
     """What no two slots of a source share, nor a slot of a ledger and one of the ledger that was lost before it."""
-    return f"{slot.opened} {slot.number}"
+    return place_of(slot.opened, slot.number)
 
 
 def _named(names: Sequence[str]) -> str:
@@ -173,11 +182,6 @@ def _extent(slots: Sequence[LedgerSlot]) -> tuple[int, int]:
     """How many items, and how many bytes of them."""
     items = [item for slot in slots for item in slot.items]
     return len(items), sum(item.size for item in items)
-
-
-def _source_id(source: SourceConfig) -> str:
-    """What makes a source the same one, whatever a recipe calls it: hash(kind, location)."""
-    return text_digest(canonical_json([source.kind, source.location()]))[:32]
 
 
 def _replace_by(new: Any, _old: Any) -> Any:

@@ -21,7 +21,7 @@ from data.boilerplate.join import FrequentLines
 from data.boilerplate.removal import LineRemoval
 from data.cleaning import CleanConfig, normalise
 from data.corpus import TRAIN_FILE, VALIDATION_FILE, SplitConfig, split_slot
-from data.documents import clean_raw
+from data.documents import Beside, clean_raw
 from data.duplicates import DROPS_FILE
 from data.errors import TextmillError
 from data.facts import Facts
@@ -32,8 +32,10 @@ from data.overlap.config import DecontaminationConfig
 from data.overlap.decontaminating import CONTAMINATED, Decontamination
 from data.quality.rules import QualityConfig
 from data.sources.base import SourceConfig, of_source
+from data.sources.known import source_id
 from data.sources.pack import content_bytes
 from data.store import Build
+from data.tombstones import read_tombstones
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT
@@ -76,6 +78,7 @@ def clean(
         benchmarks = Decontamination(decontamination, items)
     units = []
     processes = Processes()
+    tombstones = {name: read_tombstones(run.store.refs, source_id(source)) for name, source in sources.items()}
     for slot in slots:
         source = sources[slot.source]
         with of_source(slot.source):
@@ -92,13 +95,14 @@ def clean(
             recipe["decontamination"] = benchmarks.identity()
         if lines:
             recipe["lines"] = lines.counting_identity()
+        what = identity("documents", recipe, {"raw": slot.ref.digest})
+        sieve = tombstones[slot.source].concerning(what.key)
+        if sieve:
+            what = identity("documents", recipe | {"forgotten": sieve.digest()}, {"raw": slot.ref.digest})
+        beside = Beside(near, benchmarks, lines, sieve)
         raw = run.store.path(slot.ref)
-        make = partial(
-            _clean, source, raw, config, slot.source, near, benchmarks, lines, processes, threading.get_ident()
-        )
-        units.append(
-            Unit(slot.name, slot.label, identity("documents", recipe, {"raw": slot.ref.digest}), (slot.ref,), make)
-        )
+        make = partial(_clean, source, raw, config, slot.source, beside, processes, threading.get_ident())
+        units.append(Unit(slot.name, slot.label, what, (slot.ref,), make))
     with processes:
         documents = with_refs(slots, run_units(run, "documents", units))
     for name, source in sources.items():
@@ -136,16 +140,14 @@ def _clean(
     raw: Path,
     config: CleanConfig,
     name: str,
-    near: NearConfig | None,
-    benchmarks: Decontamination | None,
-    lines: LinesConfig | None,
+    beside: Beside,
     processes: Processes,
     flow_thread: int,
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
     """In a process of its own where others are built at the same time, if it is worth starting one."""
-    arguments = (source, raw, build.out, config, name, near, benchmarks, lines)
+    arguments = (source, raw, build.out, config, name, beside)
     if threading.get_ident() == flow_thread or content_bytes(raw) < APART_BYTES:
         return clean_raw(*arguments, progress=progress)
     return processes.call(clean_raw, *arguments, progress=progress)

@@ -252,6 +252,11 @@ def slot_identity(source: SourceConfig, items: Iterable[SlotItem]) -> dict[str, 
 
     The items enter as one digest, so that manifests stay small; the slot's items.jsonl lists them.
     """
+    return {**source.identity(), "items": items_identity(items)}
+
+
+def items_identity(items: Iterable[SlotItem]) -> dict[str, Any]:
+    """The items' part of a fetched slot's identity."""
     records = [item_record(item) for item in items]
     text = json.dumps(records, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return {**source.identity(), "items": {"count": len(records), "sha256": hashlib.sha256(text.encode()).hexdigest()}}
+    return {"count": len(records), "sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -69,7 +69,7 @@ def on_two_cores(profile: str, size: int) -> None:
     a JSON object with the ratio of the times. Starting the processes is part of it."""
     from data.apart import Processes
     from data.cleaning import CleanConfig
-    from data.documents import clean_raw
+    from data.documents import Beside, clean_raw
     from data.facts import no_progress
     from data.ledger import assign
     from data.near.config import NearConfig
@@ -96,7 +96,7 @@ def on_two_cores(profile: str, size: int) -> None:
             source, raw, config, near = calls[number]
             out = Path(name, f"{way}-{number}")
             out.mkdir()
-            arguments = (source, raw, out, config, "texts", near, None, None)
+            arguments = (source, raw, out, config, "texts", Beside(near))
             if way == "apart":
                 processes.call(clean_raw, *arguments, progress=no_progress)
             else:

@@ -110,6 +110,15 @@ class PseudonymSettings(BaseModel):
             return {"pseudonyms": "numbered"}
         return {"pseudonyms": "keyed", "pseudonym_key": self._derived()[1]}
 
+    def name_if_keyed(self, author: str, realm: str, digest: str) -> str | None:
+        """The name of an author whose names are made with the key of this digest; None where that is another key, or
+        the secret is not there."""
+        try:
+            key, own = self._derived()
+        except SourceError:
+            return None
+        return KeyedNames(key, realm).name(author) if own == digest else None
+
     def _derived(self) -> tuple[bytes, str]:
         try:
             text = secret(self.pseudonym_key)

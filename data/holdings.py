@@ -1,0 +1,145 @@
+"""What a store holds of each source: documents artifacts with their rows, raw slots with their items, and lineage."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.documents import DOCUMENTS_FILE, SIGNATURES_FILE
+from data.duplicates import MATCHES_FILE
+from data.manifest import Manifest
+from data.shards import read_batches
+from data.sources.known import KnownSource, known_sources
+from data.sources.pack import PackedItem, read_items
+from data.store import Store
+
+Row = tuple[str, int]
+"""A document: key of its documents artifact, and its row there."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """One documents artifact. `owners` are ids of the sources that it is of: mostly one; none where nobody noted it."""
+
+    manifest: Manifest
+    folder: Path
+    owners: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        return self.manifest.key
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest.recipe.config["source"])
+
+    @property
+    def raw(self) -> str:
+        """Key of the raw slot behind it."""
+        return key_in(self.manifest.inputs[0])
+
+    @property
+    def plain_key(self) -> str:
+        """The key that it would have if nothing had been forgotten."""
+        config = {name: value for name, value in self.manifest.recipe.config.items() if name != "forgotten"}
+        return replace(self.manifest.recipe, config=config).key
+
+    def rows(self, *columns: str) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """(row, values of these columns) of every document."""
+        path = self.folder / DOCUMENTS_FILE
+        row = 0
+        for batch in read_batches(path, columns) if path.exists() else ():
+            for values in zip(*(batch[name].to_pylist() for name in columns), strict=True):
+                yield row, values
+                row += 1
+
+    def signatures(self) -> NDArray[np.uint64]:
+        """(documents, 2), row i of document i."""
+        found: NDArray[np.uint64] = np.load(self.folder / SIGNATURES_FILE, allow_pickle=False)
+        return found
+
+
+class Holdings:
+    """The store as it is when this is made."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.sources: dict[str, KnownSource] = {source.id: source for source in known_sources(store.refs)}
+        self.manifests = {manifest.key: manifest for manifest in store.manifests()}
+        self.children: dict[str, list[str]] = defaultdict(list)
+        for manifest in self.manifests.values():
+            for text in manifest.inputs:
+                self.children[key_in(text)].append(manifest.key)
+        self.documents = [
+            Held(manifest, store.path(manifest.ref), self._owners(manifest)) for manifest in self.of("documents")
+        ]
+        self._items: dict[str, tuple[PackedItem, ...]] = {}
+
+    def of(self, stage: str) -> list[Manifest]:
+        return [manifest for manifest in self.manifests.values() if manifest.recipe.stage == stage]
+
+    def _owners(self, manifest: Manifest) -> frozenset[str]:
+        """The sources whose raw slot is behind a documents artifact; else the only one that is called the same."""
+        raw, name = key_in(manifest.inputs[0]), manifest.recipe.config["source"]
+        owners = frozenset(one.id for one in self.sources.values() if raw in one.raw)
+        alike = [one.id for one in self.sources.values() if name in one.names]
+        return owners or frozenset(alike if len(alike) == 1 else ())
+
+    @cached_property
+    def raw_owners(self) -> dict[str, frozenset[str]]:
+        """{key of a raw slot that is there: ids of its sources}"""
+        owners: dict[str, set[str]] = defaultdict(set)
+        for source in self.sources.values():
+            for key in source.raw & self.manifests.keys():
+                owners[key].add(source.id)
+        for held in self.documents:
+            if held.raw in self.manifests:
+                owners[held.raw] |= held.owners
+        return {key: frozenset(ids) for key, ids in owners.items()}
+
+    def items(self, raw: str) -> tuple[PackedItem, ...]:
+        """The items of the raw slot with this key."""
+        if raw not in self._items:
+            self._items[raw] = tuple(read_items(self.store.path(self.manifests[raw].ref)))
+        return self._items[raw]
+
+    def chains(self) -> Iterator[list[tuple[str, str]]]:
+        """(key of documents, key of drop list) of the slots of every corpus that is there, in their order."""
+        for index in self.of("corpus"):
+            slots = [self.manifests.get(key_in(text)) for text in index.inputs]
+            if "index" in index.recipe.config and all(slots):
+                yield [(key_in(slot.inputs[0]), key_in(slot.inputs[1])) for slot in slots if slot]
+
+    def matches(self) -> Iterator[tuple[Row, Row]]:
+        """(later, earlier) of all pairs of documents whose later one was dropped as a copy of the other, or a near one."""
+        seen = set()
+        for chain in self.chains():
+            for documents, drops in chain:
+                if drops in seen or drops not in self.manifests:
+                    continue
+                seen.add(drops)
+                path = self.store.path(self.manifests[drops].ref) / MATCHES_FILE
+                for batch in read_batches(path, ["row", "earlier_slot", "earlier_row"]) if path.exists() else ():
+                    for row, slot, earlier in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                        yield (documents, row), (chain[slot][0], earlier)
+
+
+def key_in(text: str) -> str:
+    """The key in a reference as manifests spell it."""
+    return text.rpartition("-")[2]
+
+
+def with_signatures(documents: Sequence[Held], wanted: NDArray[np.uint64]) -> Iterator[tuple[Held, NDArray[np.int64]]]:
+    """The rows of each documents artifact whose signature is among `wanted`, (n, 2)."""
+    pairs = {(int(high), int(low)) for high, low in wanted}
+    for held in documents:
+        signatures = held.signatures()
+        rows = np.flatnonzero(np.isin(signatures[:, 0], wanted[:, 0]))
+        equal = [row for row in rows.tolist() if (int(signatures[row, 0]), int(signatures[row, 1])) in pairs]
+        if equal:
+            yield held, np.array(equal, np.int64)

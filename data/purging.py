@@ -1,0 +1,139 @@
+"""Carrying out a plan of data/forgetting.py, so that killing it anywhere and beginning again ends the same.
+
+First the tombstones, which keep what is forgotten from coming back; then the marks on what learnt from it, while the
+lineage is still there to be read; then raw slots without the forgotten items, under the keys that the next run will
+ask for; then the removal, from what was made last to what came first, so that an unfinished one is found again.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from data import taint
+from data.facts import Facts
+from data.forgetting import REMOVED, Gone, Plan
+from data.ledger import as_it_stands, place_of, without
+from data.manifest import ArtifactRef, Manifest
+from data.sources.base import SlotItem, items_identity
+from data.sources.pack import PackReader, PackWriter, read_items
+from data.store import Build, Store
+from data.tombstones import Request, Tombstones, bury
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What was done: raw slots written anew, artifacts removed by stage, unfinished builds thrown away."""
+
+    rewritten: tuple[ArtifactRef, ...]
+    removed: Mapping[str, int]
+    work: tuple[str, ...]
+
+
+def carry_out(store: Store, plan: Plan, authors: Collection[str] = ()) -> Purged:
+    """Forget what is planned. `authors` are hashes of authors of whom nothing shall come in later, either."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    known = {owner: gone for owner, gone in plan.by_source.items() if owner in plan.holdings.sources}
+    for owner, gone in known.items():
+        bury(store.refs, owner, partial(_with, gone, date, frozenset(authors)))
+    reason = f"made from text of which {plan.rows:,} documents (copies and versions included) were forgotten"
+    taint.mark(store, (one.ref for one in plan.tainted), date, reason)
+    removed = {one.key for one in plan.removed}
+    rewritten = []
+    for owner, gone in known.items():
+        if gone.items or gone.whole:
+            rewritten += _rewrite_source(store, owner, gone, removed)
+    counts: dict[str, int] = {}
+    for one in plan.removed:
+        if store.remove(one.ref):
+            counts[one.recipe.stage] = counts.get(one.recipe.stage, 0) + 1
+    work = store.clear_work(partial(_is_unwanted, [str(one.ref) for one in plan.removed]))
+    return Purged(tuple(rewritten), counts, tuple(work))
+
+
+def _with(gone: Gone, date: str, authors: frozenset[str], known: Tombstones) -> Tombstones:
+    if gone.whole:
+        return replace(known, whole=known.whole or date)
+    return known.with_more(gone.items, Request(date, frozenset(gone.sifted()), authors, frozenset(gone.clear)))
+
+
+def _rewrite_source(store: Store, owner: str, gone: Gone, removed: Collection[str]) -> list[ArtifactRef]:
+    """Raw slots of a source without the items that go, and its ledger and what is noted of its slots accordingly."""
+    ledger_name = f"ledgers/{owner}"
+    ledger = store.refs.read(ledger_name).value
+    fetched: Mapping[str, str] = store.refs.read(f"fetched/{owner}").value or {}
+    made: dict[str, ArtifactRef | None] = {}
+    if ledger is not None and not gone.whole:
+        slots = {place_of(slot.opened, slot.number): slot.items for slot in as_it_stands(ledger)}
+        there = store.find("raw", [key for key in fetched.values() if key in removed])
+        for place, key in fetched.items():
+            if key in there:
+                made[place] = _rewrite(store, store.manifest(there[key]), slots.get(place, ()), gone)
+
+    def note_fetched(value: Mapping[str, str] | None) -> dict[str, str]:
+        now = {place: key for place, key in (value or {}).items() if key not in removed}
+        return now | {place: ref.key for place, ref in made.items() if ref is not None}
+
+    refs = [ref for ref in made.values() if ref is not None]
+    if refs:
+        store.refs.update(f"sources/{owner}", partial(_with_raw, [ref.key for ref in refs]))
+    if ledger is not None:
+        store.refs.update(ledger_name, lambda value: without(value, gone.holds_item))
+        store.refs.drop_earlier(ledger_name)
+    if fetched:
+        store.refs.update(f"fetched/{owner}", note_fetched)
+    if gone.whole and store.refs.read(f"looks/{owner}").token is not None:
+        store.refs.update(f"looks/{owner}", lambda _: None)
+        store.refs.drop_earlier(f"looks/{owner}")
+    return refs
+
+
+def _with_raw(keys: Collection[str], value: Mapping[str, Any] | None) -> dict[str, Any]:
+    known = dict(value or {"kind": "", "names": []})
+    return known | {"raw": sorted({*known.get("raw", []), *keys})}
+
+
+def _rewrite(store: Store, manifest: Manifest, items: Collection[SlotItem], gone: Gone) -> ArtifactRef | None:
+    """The raw slot without the items that go, as the next run would fetch it; None when it must fetch it itself."""
+    known = {item.native_id: item for item in items}
+    packed = [item.native_id for item in read_items(store.path(manifest.ref))]
+    if any(native_id not in known for native_id in packed):
+        return None
+    recipe = manifest.recipe
+    if (
+        replace(recipe, config=recipe.config | {"items": items_identity(known[one] for one in packed)}).key
+        != recipe.key
+    ):
+        return None
+    left = [known[one] for one in packed if not gone.holds_item(one)]
+    if not left:
+        return None
+    identity = replace(recipe, config=recipe.config | {"items": items_identity(left)})
+    return store.build(identity, manifest.name, partial(_copy, store.path(manifest.ref), manifest, gone))
+
+
+def _copy(raw: Path, manifest: Manifest, gone: Gone, build: Build) -> Facts:
+    with PackReader(raw) as reader, PackWriter(build.out) as pack:
+        for item in read_items(raw):
+            if not gone.holds_item(item.native_id):
+                pack.add(item, reader.chunks(item), check=False)
+    counts = manifest.counts | {"items": pack.items, "bytes": pack.bytes}
+    return Facts(counts, manifest.licences, manifest.notes, manifest.details)
+
+
+def _is_unwanted(removed: Collection[str], work: Path) -> bool:
+    """Whether unfinished work may hold forgotten text: anything up to tokens, and what trains on removed ones."""
+    stage = work.name.rpartition("-")[0]
+    if stage in (*REMOVED, "tokenizer", "removed", "replaced"):
+        return True
+    for job in work.rglob("*.json"):
+        try:
+            text = json.dumps(json.loads(job.read_text()), ensure_ascii=False)
+        except (OSError, ValueError):
+            continue
+        if any(ref in text for ref in removed):
+            return True
+    return False

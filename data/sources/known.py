@@ -1,0 +1,58 @@
+"""What a store knows of the sources that it was filled from, in its refs: names, and which raw slots are theirs."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from data.digests import text_digest
+from data.manifest import canonical_json
+from data.refs import Refs
+from data.sources.base import SourceConfig
+
+
+@dataclass(frozen=True)
+class KnownSource:
+    """A source that a run has looked at.
+
+    id     see `source_id`
+    kind   as in settings; empty where only an older version has looked
+    names  what recipes called it
+    raw    keys of all raw slots that were ever fetched of it
+    """
+
+    id: str
+    kind: str
+    names: frozenset[str]
+    raw: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{' or '.join(sorted(self.names)) or 'a source'} ({self.kind or 'of an older run'}, {self.id[:8]})"
+
+
+def source_id(source: SourceConfig) -> str:
+    """What makes a source the same one, whatever a recipe calls it: hash(kind, location)."""
+    return text_digest(canonical_json([source.kind, source.location()]))[:32]
+
+
+def note_source(refs: Refs, source: SourceConfig, name: str, raw: Collection[str]) -> None:
+    """Note that the raw slots with these keys are of `source`. Keeps no path and no address."""
+
+    def add(value: Mapping[str, Any] | None) -> dict[str, Any]:
+        known = value or {"names": [], "raw": []}
+        return {
+            "kind": source.kind,
+            "names": sorted({*known["names"], name}),
+            "raw": sorted({*known["raw"], *raw}),
+        }
+
+    refs.update(f"sources/{source_id(source)}", add)
+
+
+def known_sources(refs: Refs) -> Iterator[KnownSource]:
+    """All of them, also those that only a version without such notes has fetched."""
+    ids = {name.partition("/")[2] for folder in ("sources", "fetched") for name in refs.names(folder)}
+    for one in sorted(ids):
+        known = refs.read(f"sources/{one}").value or {"kind": "", "names": [], "raw": []}
+        fetched = refs.read(f"fetched/{one}").value or {}
+        keys = {*known["raw"], *fetched.values()}
+        yield KnownSource(one, known["kind"], frozenset(known["names"]), frozenset(keys))
