@@ -17,6 +17,7 @@ from itertools import islice
 
 import numpy as np
 
+from data.corpus import TRAIN_FILE, VALIDATION_FILE
 from data.drops import DROPS_FILE
 from data.errors import TextmillError
 from data.holdings import Held, Holdings, Row, key_in, with_signatures
@@ -218,7 +219,7 @@ class _Planner:
 
     def _near(self, seeds: set[Row]) -> set[Row]:
         """Those that were dropped for one of the documents, the one it was dropped for, and others dropped for that."""
-        pairs = list(self.holdings.matches())
+        pairs = list(self.holdings.near_matches())
         heads = seeds | {earlier for later, earlier in pairs if later in seeds}
         return heads | {later for later, earlier in pairs if earlier in heads}
 
@@ -307,8 +308,13 @@ class _Planner:
             if "index" not in manifest.recipe.config and key_in(manifest.inputs[0]) not in self.by_key:
                 name = manifest.name.rpartition("-")[0]
                 gone = [one for key, one in self.gone.items() if name in self._names(key)]
-                if any(self._is_in_shard(manifest, file, gone) for file in ("train.parquet", "validation.parquet")):
+                if any(self._is_in_shard(manifest, file, gone) for file in (TRAIN_FILE, VALIDATION_FILE)):
                     found.add(manifest.key)
+        checked = {child for corpus in self.holdings.of("corpus") for child in self.holdings.children[corpus.key]}
+        names = {name for key, one in self.gone.items() if one.documents or one.items for name in self._names(key)}
+        for manifest in self.holdings.of("tokens"):  # whose text is not there to be looked into any more
+            if manifest.key not in checked and manifest.name.rpartition("-")[0] in names:
+                found.add(manifest.key)
         return found
 
     def _names(self, owner: str) -> Collection[str]:
@@ -354,8 +360,8 @@ class _Planner:
         if not tokenizer.recipe.inputs.get("train"):
             return False  # GPT-2's own
         gone = list(self.gone.values())
-        slots = [self.holdings.manifests[key] for key in map(key_in, tokenizer.inputs) if key in removed]
-        return any(self._is_in_shard(slot, "train.parquet", gone) for slot in slots)
+        slots = [self.holdings.manifests[key] for key in removed if tokenizer.key in self.holdings.children[key]]
+        return any(self._is_in_shard(slot, TRAIN_FILE, gone) for slot in slots)
 
 
 def _owners(held: Held) -> frozenset[str]:

@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.corpus import TRAIN_FILE
+from data.digests import text_digest
 from data.documents import DOCUMENTS_FILE, SIGNATURES_FILE
 from data.duplicates import MATCHES_FILE
 from data.manifest import Manifest
+from data.near import bands
 from data.shards import read_batches
 from data.sources.known import KnownSource, known_sources
 from data.sources.pack import PackedItem, read_items
 from data.store import Store
 
+_LOST = "lost"  # instead of the key of an earlier drop list that is not in the store any more
 Row = tuple[str, int]
 """A document: key of its documents artifact, and its row there."""
 
@@ -72,13 +76,27 @@ class Holdings:
         self.sources: dict[str, KnownSource] = {source.id: source for source in known_sources(store.refs)}
         self.manifests = {manifest.key: manifest for manifest in store.manifests()}
         self.children: dict[str, list[str]] = defaultdict(list)
-        for manifest in self.manifests.values():
-            for text in manifest.inputs:
-                self.children[key_in(text)].append(manifest.key)
+        self._link()
         self.documents = [
             Held(manifest, store.path(manifest.ref), self._owners(manifest)) for manifest in self.of("documents")
         ]
         self._items: dict[str, tuple[PackedItem, ...]] = {}
+
+    def _link(self) -> None:
+        """Note what was made from what: as manifests say, and where they name another artifact of equal payload."""
+        by_digest: dict[str, list[str]] = defaultdict(list)
+        for manifest in self.manifests.values():
+            by_digest[manifest.payload_digest].append(manifest.key)
+            if TRAIN_FILE in manifest.files:
+                by_digest[manifest.files[TRAIN_FILE].logical].append(manifest.key)
+        for manifest in self.manifests.values():
+            roles = [digests for role, digests in manifest.recipe.inputs.items() if role != "drops"]
+            read = [one for digests in roles for one in ([digests] if isinstance(digests, str) else digests)]
+            parents = {key_in(text) for text in manifest.inputs} | {
+                key for one in read for key in by_digest.get(one, ())
+            }
+            for parent in parents - {manifest.key}:
+                self.children[parent].append(manifest.key)
 
     def of(self, stage: str) -> list[Manifest]:
         return [manifest for manifest in self.manifests.values() if manifest.recipe.stage == stage]
@@ -108,25 +126,50 @@ class Holdings:
             self._items[raw] = tuple(read_items(self.store.path(self.manifests[raw].ref)))
         return self._items[raw]
 
-    def chains(self) -> Iterator[list[tuple[str, str]]]:
-        """(key of documents, key of drop list) of the slots of every corpus that is there, in their order."""
-        for index in self.of("corpus"):
-            slots = [self.manifests.get(key_in(text)) for text in index.inputs]
-            if "index" in index.recipe.config and all(slots):
-                yield [(key_in(slot.inputs[0]), key_in(slot.inputs[1])) for slot in slots if slot]
+    def near_matches(self) -> Iterator[tuple[Row, Row]]:
+        """(later, earlier) of all pairs of documents whose later one was dropped as a near copy of the other."""
+        lists = [one for one in self.of("duplicates") if one.counts.get("near_duplicates_dropped")]
+        if not lists:
+            return
+        before = self._lists_before()
+        for drops in lists:
+            chain = [key_in(drops.inputs[0])]
+            at = before.get(drops.key, _LOST)
+            while at not in (None, _LOST):
+                chain.append(key_in(self.manifests[str(at)].inputs[0]))
+                at = before.get(str(at), _LOST)
+            if at == _LOST:
+                continue
+            chain.reverse()
+            path = self.store.path(drops.ref) / MATCHES_FILE
+            for batch in read_batches(path, ["row", "earlier_slot", "earlier_row"]):
+                for row, slot, earlier in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    yield (chain[-1], row), (chain[slot], earlier)
 
-    def matches(self) -> Iterator[tuple[Row, Row]]:
-        """(later, earlier) of all pairs of documents whose later one was dropped as a copy of the other, or a near one."""
-        seen = set()
-        for chain in self.chains():
-            for documents, drops in chain:
-                if drops in seen or drops not in self.manifests:
-                    continue
-                seen.add(drops)
-                path = self.store.path(self.manifests[drops].ref) / MATCHES_FILE
-                for batch in read_batches(path, ["row", "earlier_slot", "earlier_row"]) if path.exists() else ():
-                    for row, slot, earlier in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                        yield (documents, row), (chain[slot][0], earlier)
+    def _lists_before(self) -> dict[str, str | None]:
+        """{key of a drop list: key of the list of the slot before it, None for the first}, as far as both are there.
+
+        A list names only its own documents, but its chain is a digest of the chain before and of their signatures.
+        """
+        near = [one for one in self.of("duplicates") if "near" in one.recipe.config]
+        signed = {}
+        for one in near:
+            if documents := self.manifests.get(key_in(one.inputs[0])):
+                signed[one.key] = "".join(documents.files[name].logical for name in (SIGNATURES_FILE, *bands.FILES))
+        chains = {one.key: str(one.recipe.inputs["chain"]) for one in near}
+        keys = [one.key for one in near]
+        found: dict[str, str | None] = {}
+        for place, key in enumerate(keys):
+            if key not in signed:
+                continue
+            if text_digest(signed[key]) == chains[key]:
+                found[key] = None
+                continue
+            for other in (*reversed(keys[:place]), *keys[place + 1 :]):  # mostly the one that was made just before
+                if text_digest(chains[other] + signed[key]) == chains[key]:
+                    found[key] = other
+                    break
+        return found
 
 
 def key_in(text: str) -> str:
