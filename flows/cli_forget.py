@@ -66,7 +66,9 @@ def _spellings(holdings: Holdings, author: str, secret_name: str) -> frozenset[s
         for held in holdings.documents
         if (reading := held.manifest.recipe.config["reading"]).get("pseudonym_key") and reading.get("kind") in REALMS
     }
-    names |= {name for realm, digest in readings if (name := settings.name_if_keyed(author, realm, digest))}
+    for realm, digest in readings:
+        spelt = author.lower() if realm == "reddit" else author  # where case does not tell people apart
+        names.add(settings.name_if_keyed(spelt.removeprefix("u/"), realm, digest) or author)
     return frozenset(names)
 
 

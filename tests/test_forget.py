@@ -344,9 +344,8 @@ def test_arrays_whose_text_cannot_be_looked_into_go(mill):
     for stage in ("corpus", "documents"):
         shutil.rmtree(mill.store.root / stage)
     mill.forget("001.txt")
-    assert (mill.holds(SECRET) == [] and "tokens" not in mill.store.stages()) or not list(
-        mill.store.manifests("tokens")
-    )
+    assert mill.holds(SECRET) == []
+    assert list(mill.store.manifests("tokens")) == []
 
 
 KEY = "TEXTMILL_PSEUDONYM_KEY"
@@ -395,17 +394,17 @@ def test_another_secret_is_another_reading(kind, monkeypatch):
 
 def test_an_author_of_a_chat_goes_by_their_own_name_or_the_made_one(chat, capfd, monkeypatch):
     chat.run(sources=chat.sources, until="documents")
-    made = KeyedNames(_derive(os.environ[KEY])[0], "reddit").name("Wilhelmina")
-    assert made not in ("Wilhelmina", "") and chat.holds(made)
+    made = KeyedNames(_derive(os.environ[KEY])[0], "reddit").name("wilhelmina")
+    assert chat.holds(made)
     shutil.copytree(chat.store.root, chat.path / "kept")
-    for name in ("Wilhelmina", made):
+    for name in ("u/Wilhelmina", made):
         code, out, _ = command(capfd, monkeypatch, chat, "forget", "--author", name)
         assert code == 0 and "1 documents, 0 raw items" in out and "still holds text of 1 of them" in out
         assert {file.partition("/")[0] for file in chat.holds(made)} <= {"raw"}
         chat.run(sources=chat.sources, until="documents")
         assert chat.ids() == {"2023-01/s2"} and chat.holds(made) == []
         assert not any(
-            "Wilhelmina" in path.read_text() or made in path.read_text()
+            "wilhelmina" in path.read_text().lower() or made in path.read_text()
             for path in (chat.store.root / "refs").rglob("*.json")
         )
         shutil.rmtree(chat.store.root)
