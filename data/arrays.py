@@ -1,6 +1,7 @@
 """Arrays of other artifacts, mapped into memory; and hashes in ranges, so that tables of them are joined bit by bit."""
 
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -38,6 +39,16 @@ def open_array(path: Path, kind: type[Kind], width: int | None = None) -> NDArra
             "Delete its artifact and run again: it will be rebuilt."
         )
     return array
+
+
+def let_go(arrays: Iterable[NDArray[np.generic]]) -> None:
+    """Give the pages of mapped arrays back, so that a process that has read much does not look as if it held it all.
+
+    They stay in the system's cache as long as there is room, and are mapped again when they are read again.
+    """
+    for array in arrays:
+        if isinstance(array.base, mmap.mmap):
+            array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def hash_ranges(number: int) -> Iterator[Range]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.arrays import Range, hash_ranges
+from data.arrays import Range, hash_ranges, let_go
 from data.near.bands import BandTable, similarities
 from data.near.config import NearConfig
 from data.near.shingles import Hashes, Ints
@@ -93,6 +93,7 @@ class NearIndex:
             theirs.append(head[open_[matches]] + nth)
             estimates.append(similar[matches])
             open_ = open_[~matches]
+        let_go(array for table in self._tables for array in (table.hashes, table.rows, table.signatures))
         ours, other = np.concatenate(found), np.concatenate(theirs)
         columns = [column[at].astype(np.int64) for at in (ours, other) for column in (slots, rows)]
         return _earliest(Matches._make([*columns, np.concatenate(estimates)]))
