@@ -25,7 +25,8 @@ from data.manifest import Manifest
 from data.shards import read_batches
 from data.tombstones import Tombstones, author_hash, is_of, of_document, read_tombstones
 
-REMOVED = ("report", "tokens", "corpus", "duplicates", "documents", "raw")  # stages that hold or show text, last first
+# Stages that hold or show text, or hashes and ids of it, last first
+REMOVED = ("report", "overlap", "tokens", "corpus", "duplicates", "documents", "raw")
 _SEPARATORS = re.compile(r"[#/@;~]")  # between an item's id and the rest of its documents' ids
 _MANY = 200_000  # ids among which a mistyped one is looked for
 

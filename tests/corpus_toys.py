@@ -34,7 +34,7 @@ def toy_corpus(store, name, slots, near=None, cleaning=None, folder=None):
         raw = _raw(store, source, texts, number)
         label = f"{source_name}-{number:04d}"
         documents.append(_documents(store, source, raw, label, cleaning, near))
-        chain = chained(chain, store.manifest(documents[-1]), SIGNED[near is not None])
+        chain = chained(chain, store.manifest(documents[-1]), SIGNED[near is not None, False])
         drops = _duplicates(store, documents, label, chain, near)
         shards.append(_shards(store, documents[-1], drops, label))
         entries.append({"source": source_name, "number": number, "slot": shards[-1].key, "digest": shards[-1].digest})

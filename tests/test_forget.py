@@ -165,7 +165,15 @@ def test_a_document_goes_with_its_copy_and_leaves_no_trace(mill, begun):
     assert (planned.rows, planned.duplicates) == (2, 1)
     assert mill.holds(SECRET) == []
     assert not list(mill.store.verify())
-    assert done.removed == {"raw": 2, "documents": 2, "duplicates": 2, "corpus": 3, "tokens": 2, "report": 1}
+    assert done.removed == {
+        "raw": 2,
+        "documents": 2,
+        "duplicates": 2,
+        "corpus": 3,
+        "overlap": 3,
+        "tokens": 2,
+        "report": 1,
+    }
     learnt = {one.ref for one in tainted(mill.store)}
     assert {model, samples, *mill.refs["tokenizer"]} <= learnt
     assert learnt == {
