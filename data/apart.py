@@ -84,30 +84,39 @@ class _Process:
             )
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], progress: Progress) -> Any:
+        self._send((function, arguments))
+        while True:
+            what, value = self._received()
+            if what == "progress":
+                progress(*value)
+            elif what == "secret":
+                self._send(_look_up(value))
+            elif what == "failed":
+                raise value
+            else:
+                return value
+
+    def _send(self, message: Any) -> None:
         try:
-            self._pipe.send((function, arguments))
-            while True:
-                what, value = self._pipe.recv()
-                if what == "progress":
-                    progress(*value)
-                elif what == "secret":
-                    self._pipe.send(_look_up(value))
-                elif what == "failed":
-                    raise value
-                else:
-                    return value
-        except (EOFError, ConnectionError) as error:
-            code = self._process.wait()
-            why = "as the kernel does when memory runs out: lower runtime.workers" if code == -signal.SIGKILL else ""
-            raise TextmillError(
-                f"A process of this run ended with exit code {code}{', ' + why if why else ''}. Then run again."
-            ) from error
+            self._pipe.send(message)
+        except OSError as error:
+            raise self._death() from error
+
+    def _received(self) -> Any:
+        try:
+            return self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+
+    def _death(self) -> TextmillError:
+        code = self._process.wait()
+        why = ", as the kernel does when memory runs out: lower runtime.workers" if code == -signal.SIGKILL else ""
+        return TextmillError(f"A process of this run ended with exit code {code}{why}. Then run again.")
 
     def stop(self) -> None:
-        """End it at once: what it was building is swept as that of any killed run."""
+        """End it at once, which also ends a call under way: what it was building is swept as that of any killed run."""
         self._process.kill()
         self._process.wait()
-        self._pipe.close()
 
 
 def _look_up(name: str) -> str | None:

@@ -291,10 +291,9 @@ def test_a_source_finds_its_secret_in_a_block(here):
 
 def test_the_commands_work_on_what_runs_have_made(up, textmill):
     settings = [f"--set={name}={json.dumps(value)}" for name, value in up.overrides.items()]
-    command = [sys.executable, "-m", "flows", "run", "python-docs", *settings, "--device=cpu", "--json"]
-    done = subprocess.run(command, env=up.environment, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout.splitlines()[-1])
+    code, out, err = textmill("run", "python-docs", *settings, "--device=cpu", "--json")
+    assert code == 0, err
+    summary = json.loads(out.splitlines()[-1])
     assert list(summary["artifacts"]) == list(summary["cached"]) == list(summary["seconds"]) == STAGES
     assert {"val_bpb", "val_loss", "train_loss", "train_tokens_per_s", "parameters"} <= summary["metrics"].keys()
     model = summary["artifacts"]["model"][0]
