@@ -8,6 +8,8 @@ from prefect import flow
 
 from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
+from tasks.cleaning import clean
+from tasks.corpus import split
 from tasks.corpus_card import publish_corpus_card
 from tasks.duplicates import find_duplicates
 from tasks.encoding import choose_tokenizer, encode
@@ -17,7 +19,6 @@ from tasks.registry import Stage
 from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.sources import fetch
-from tasks.text import clean, split
 
 
 @flow(flow_run_name="corpus {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)

@@ -18,7 +18,7 @@ from tasks.report_observed import Drop, read_drops
 from tasks.report_page import byte_size, compact, data_url, number, visible
 from tasks.run import Run
 from tasks.run_card import MAX_PICTURE_BYTES, card_key
-from tasks.text import Slot
+from tasks.slots import Slot
 
 MAX_ROWS = 20  # of a table of the card
 _BAR = 30  # characters of the longest bar of the histogram

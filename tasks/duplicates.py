@@ -26,7 +26,7 @@ from tasks.corpus_parts import SIGNED, chained
 from tasks.progress import watcher
 from tasks.registry import identity
 from tasks.run import Run
-from tasks.text import Slot, with_refs
+from tasks.slots import Slot, with_refs
 from tasks.units import Unit, UnitProgress, stage_work
 
 T = TypeVar("T")

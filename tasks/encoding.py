@@ -14,9 +14,10 @@ from data.taint import tainted
 from data.tokenizers.config import TokenizerConfig
 from data.tokenizers.make import make_tokenizer
 from data.tokens import encode_slot
+from tasks.corpus import train_shards, validation_shards
 from tasks.registry import identity
 from tasks.run import Run
-from tasks.text import Slot, train_shards, validation_shards
+from tasks.slots import Slot
 from tasks.units import Unit, UnitProgress, run_units, stage_work
 
 

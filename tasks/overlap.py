@@ -16,7 +16,7 @@ from data.overlap.sampling import NGRAM, ONE_IN, sample_slot
 from data.store import Build
 from tasks.registry import identity
 from tasks.run import Run
-from tasks.text import Slot
+from tasks.slots import Slot
 from tasks.units import Unit, UnitProgress, stage_work
 
 

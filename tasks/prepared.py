@@ -7,7 +7,7 @@ from typing import Any
 from data.errors import TextmillError
 from data.manifest import ArtifactRef
 from tasks.run import Run
-from tasks.text import Slot
+from tasks.slots import Slot
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT
 from tasks.secrets import ask_prefect_too
-from tasks.text import Slot
+from tasks.slots import Slot
 from tasks.units import Unit, UnitProgress, as_it_is, stage_work
 
 ask_prefect_too()

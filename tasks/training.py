@@ -29,7 +29,7 @@ from tasks.progress import watcher
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import Runtime
-from tasks.text import Slot
+from tasks.slots import Slot
 from tasks.units import Unit, UnitProgress, run_unit
 
 

@@ -17,7 +17,7 @@ from tasks.corpus_pictures import draw_waterfall, waterfall_rows
 from tasks.registry import VERSIONS
 from tasks.run import Run, StageRecord
 from tasks.runtime import Runtime
-from tasks.text import Slot
+from tasks.slots import Slot
 from tests.corpus_toys import SENTENCES, toy_corpus
 
 LONG = "The old mill by the river had been still for years, and the wheel was green with moss when we came. " * 6

@@ -117,7 +117,7 @@ def test_slots_cleaned_in_processes_of_their_own_are_the_same(begun, tmp_path, m
     calls = []
     call = Processes.call
     monkeypatch.setattr(Processes, "call", lambda *given, **named: calls.append(1) or call(*given, **named))
-    monkeypatch.setattr("tasks.text.APART_BYTES", 0)
+    monkeypatch.setattr("tasks.cleaning.APART_BYTES", 0)
     apart = Folder(tmp_path).build().slots("documents")
     assert len(apart) == len(calls) > 1
     assert {ref.digest for ref in apart.values()} == {ref.digest for ref in begun[1].slots("documents").values()}
