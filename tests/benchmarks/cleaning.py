@@ -137,7 +137,7 @@ def main() -> int:
     for name in ("light", "web"):
         two = [*command[:-1], "--two", name]
         ratios = [json.loads(subprocess.check_output(two, text=True))["ratio"] for _ in range(arguments.rounds)]
-        rows.append((f"{name}, two slots on two cores", ratios, "x one core", f"at least {TWO_CORES:g}"))
+        rows.append((f"{name}, two slots on two cores", ratios, "x", f"at least {TWO_CORES:g}"))
     web = runs["web"]
     rows.append(("documents kept by web", [one["kept"] for one in web], "%", ""))
     rows.append(("peak memory of web, the texts among it", [one["memory"] for one in web], "MB", "under 1500"))
