@@ -8,7 +8,7 @@ are counted, needs a new number of rules (data/boilerplate/config.py).
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.boilerplate.config import LinesConfig
 from data.edits.lines import LONGEST_VERSE, VERSE_ENDS
-from data.near.shingles import mixed
+from data.near.shingles import mixed, powers
 from data.quality.columns import WORD, Bools, Ints, character_flags
 
 Hashes = NDArray[np.uint64]
@@ -160,8 +160,8 @@ def _columns_of(joined: str) -> _Columns:
     begin, end = np.searchsorted(counting, starts), np.searchsorted(counting, ends)
     zeros = np.flatnonzero(values == _ZERO)
     digits = np.searchsorted(zeros, end) - np.searchsorted(zeros, begin)
-    powers, inverse = _powers(len(values).bit_length())
-    values *= powers[: len(values)]
+    forward, inverse = powers(_BASE, len(values).bit_length())
+    values *= forward[: len(values)]
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values, out=sums[1:])
     lengths, sizes = ends - starts, end - begin
@@ -191,14 +191,3 @@ def _values() -> Hashes:
     values[np.strings.isdecimal(characters)] = _ZERO
     values[(character_flags() & WORD) == 0] = 0
     return values
-
-
-@lru_cache(maxsize=4)
-def _powers(bits: int) -> tuple[Hashes, Hashes]:
-    """The first 2**bits powers of the base and of its inverse modulo 2**64."""
-    series = []
-    for base in (_BASE, pow(_BASE, -1, 1 << 64)):
-        powers = np.full(1 << bits, base, np.uint64)
-        powers[0] = 1
-        series.append(np.cumprod(powers, dtype=np.uint64))
-    return series[0], series[1]

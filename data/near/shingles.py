@@ -148,9 +148,9 @@ def _words(texts: Sequence[str]) -> tuple[Hashes, Ints]:
     counts = np.diff(np.searchsorted(starts, ends), prepend=0)
     if not len(starts):
         return np.empty(0, np.uint64), counts
-    powers, inverse = _powers((len(codes) - 1).bit_length())
+    forward, inverse = powers(_BASE, (len(codes) - 1).bit_length())
     terms = values_of.take(codes)
-    terms *= powers[: len(codes)]
+    terms *= forward[: len(codes)]
     return np.add.reduceat(terms, starts) * inverse[starts], counts
 
 
@@ -174,12 +174,12 @@ def _tables() -> tuple[NDArray[np.uint8], Hashes]:
     return kinds, np.where(kinds != _SEPARATES, values, np.uint64(0))
 
 
-@lru_cache(maxsize=2)
-def _powers(bits: int) -> tuple[Hashes, Hashes]:
-    """The first 2**bits powers of the base and of its inverse modulo 2**64."""
+@lru_cache(maxsize=4)
+def powers(base: int, bits: int) -> tuple[Hashes, Hashes]:
+    """The first 2**bits powers of an odd base and of its inverse modulo 2**64."""
     series = []
-    for base in (_BASE, pow(_BASE, -1, 1 << 64)):
-        powers = np.full(1 << bits, base, np.uint64)
-        powers[0] = 1
-        series.append(np.cumprod(powers, dtype=np.uint64))
+    for one in (base, pow(base, -1, 1 << 64)):
+        factors = np.full(1 << bits, one, np.uint64)
+        factors[0] = 1
+        series.append(np.cumprod(factors, dtype=np.uint64))
     return series[0], series[1]
