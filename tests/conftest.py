@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from filelock import FileLock
 
-from tests.prefect_servers import Server, environment_of, prefect
+from tests.prefect_servers import Server, environment_of, prefect, send_what_waits
 
 # So that no worker is alone with them at the end, nor waits for the database that the other one makes.
 LONGEST_FIRST = ("test_prefect_server.py", "test_gpt_train.py", "test_kill.py", "test_growth.py")
@@ -43,3 +43,14 @@ def starting_server(tmp_path_factory, prefect_home):
     server = Server(prefect_home(tmp_path_factory.mktemp("prefect") / "home"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def flow_server(starting_server):
+    """The server for the flows that a file's tests run in their own process."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    starting_server.wait()
+    with temporary_settings({PREFECT_API_URL: starting_server.api, PREFECT_HOME: starting_server.home}):
+        yield
+        send_what_waits()

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from data.boilerplate import tables
 from data.boilerplate.config import LinesConfig
@@ -21,7 +20,6 @@ from flows.recipe import Recipe
 from tasks import duplicates
 from tasks.report import FACTS_FILE, PAGE_FILE, report
 from tasks.runtime import Runtime, open_store
-from tests.prefect_servers import send_what_waits
 from tests.report_toys import EVIL, toy_made, toy_run
 from tests.test_boilerplate import obvious
 
@@ -29,12 +27,7 @@ NOTICE = "Subscribe to our newsletter today!"
 EMPTY = "Nothing but this notice is to be found here."
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server(starting_server):
-    starting_server.wait()
-    with temporary_settings({PREFECT_API_URL: starting_server.api, PREFECT_HOME: starting_server.home}):
-        yield
-        send_what_waits()
+pytestmark = pytest.mark.usefixtures("flow_server")
 
 
 def test_documents_write_the_table_of_what_they_keep(tmp_path, monkeypatch):

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from data import purging
 from data.facts import Facts
@@ -27,7 +26,6 @@ from flows.cli import app, run_app
 from flows.corpus import corpus
 from flows.recipe import Recipe, RecipeError
 from tasks.runtime import Runtime, open_store
-from tests.prefect_servers import send_what_waits
 from tests.reddit_dumps import dump, submission
 
 SETTINGS = {
@@ -37,12 +35,7 @@ SETTINGS = {
 STAGES = ("raw", "documents", "duplicates", "corpus", "tokens")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server(starting_server):
-    starting_server.wait()
-    with temporary_settings({PREFECT_API_URL: starting_server.api, PREFECT_HOME: starting_server.home}):
-        yield
-        send_what_waits()
+pytestmark = pytest.mark.usefixtures("flow_server")
 
 
 def text(number):

@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from data.apart import Processes
 from data.errors import TextmillError
@@ -18,7 +17,6 @@ from flows.recipe import Recipe
 from tasks.run import Run
 from tasks.runtime import Runtime, open_store
 from tasks.sources import fetch, look
-from tests.prefect_servers import send_what_waits
 from tests.stand_in_mediawiki import Article, Wiki
 from tests.stand_in_web import Page, stand_in_web
 
@@ -29,12 +27,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server(starting_server):
-    starting_server.wait()
-    with temporary_settings({PREFECT_API_URL: starting_server.api, PREFECT_HOME: starting_server.home}):
-        yield
-        send_what_waits()
+pytestmark = pytest.mark.usefixtures("flow_server")
 
 
 def text(number):

@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from data.cleaning import CleanConfig
 from data.documents import clean_slot
@@ -21,15 +20,8 @@ from flows.recipe import Recipe
 from tasks import duplicates
 from tasks.runtime import Runtime, open_store
 from tests.near_toys import edited, words
-from tests.prefect_servers import send_what_waits
 
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server(starting_server):
-    starting_server.wait()
-    with temporary_settings({PREFECT_API_URL: starting_server.api, PREFECT_HOME: starting_server.home}):
-        yield
-        send_what_waits()
+pytestmark = pytest.mark.usefixtures("flow_server")
 
 
 def test_documents_write_the_band_table_of_what_they_keep(tmp_path, monkeypatch):

@@ -4,21 +4,13 @@ import json
 import random
 
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.corpus import corpus
 from flows.recipe import Recipe
 from tasks.runtime import Runtime, open_store
 from tests.near_toys import words
-from tests.prefect_servers import send_what_waits
 
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server(starting_server):
-    starting_server.wait()
-    with temporary_settings({PREFECT_API_URL: starting_server.api, PREFECT_HOME: starting_server.home}):
-        yield
-        send_what_waits()
+pytestmark = pytest.mark.usefixtures("flow_server")
 
 
 class Toy:
