@@ -1,10 +1,12 @@
-"""`python -m flows.deploy POOL`: the work pool, and the deployments of prefect.yaml, on the server of PREFECT_API_URL.
+"""`python -m flows.deploy POOL [--when-told]`: work pool and deployments of prefect.yaml, on PREFECT_API_URL's server.
 
 The same as `prefect work-pool create POOL --type process --overwrite` and `prefect deploy --all`, but in one process,
 and with the form of a flow made and checked once: Prefect makes and checks it twice for each deployment, and reads the
-certificates anew for each of some ninety clients, which takes most of the time.
+certificates anew for each of some ninety clients, which takes most of the time. With `--when-told` it begins at the end
+of its input, all that it needs imported: a server that is being started with it is up by then.
 """
 
+import importlib
 import ssl
 import sys
 from functools import cache
@@ -15,17 +17,22 @@ import prefect.deployments.runner
 from prefect.cli import app
 
 from flows.forms import check_forms_once
+from flows.recipes import load_deployments
 
 
 def main() -> None:
     """Exit code 0, or that of the command that failed."""
     check_forms_once()
     ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
-    for module in (prefect.cli.deploy._core, prefect.deployments.runner):
-        module.parameter_schema = attrgetter("parameters")  # type: ignore[attr-defined]
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m flows.deploy POOL")
+    for theirs in (prefect.cli.deploy._core, prefect.deployments.runner):
+        theirs.parameter_schema = attrgetter("parameters")  # type: ignore[attr-defined]
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["--when-told"]):
+        sys.exit("usage: python -m flows.deploy POOL [--when-told]")
     pool = sys.argv[1]
+    for module in {one["entrypoint"].rpartition(".")[0] for one in load_deployments()}:
+        importlib.import_module(module)
+    if sys.argv[2:]:
+        sys.stdin.read()
     _run("work-pool", "create", pool, "--type", "process", "--overwrite")
     _run("--no-prompt", "deploy", "--all")
 

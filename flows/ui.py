@@ -52,9 +52,11 @@ def ui(
     try:
         print("Starting the server...", flush=True)
         server = start("flows.server", "start", "--host", host, "--port", str(port))
+        deploying = _prepare_deploying(environment)
+        children.append(deploying)
         _wait_until_healthy(f"{address}/api/health", server)
         print("Writing the deployments of prefect.yaml...", flush=True)
-        _deploy(environment)
+        _deploy(deploying)
         worker = start("prefect", "worker", "start", "--pool", POOL)
         print(_welcome(address), flush=True)
         _wait_for_any(server, worker)
@@ -67,16 +69,28 @@ def ui(
             _stop(child)
 
 
-def _deploy(environment: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "flows.deploy", POOL]
-    done = subprocess.run(
-        command, env=environment, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+def _prepare_deploying(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """The command that writes deployments: it imports all it needs, seconds' worth, and waits to be told to begin."""
+    command = [sys.executable, "-m", "flows.deploy", POOL, "--when-told"]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )
-    if done.returncode:
-        print(done.stdout, file=sys.stderr)
+
+
+def _deploy(prepared: subprocess.Popen[bytes]) -> None:
+    said = prepared.communicate()[0].decode()
+    if prepared.returncode:
+        print(said, file=sys.stderr)
         raise TextmillError(
-            f"The deployments of prefect.yaml could not be written: `{' '.join(command[1:])}` ended with exit code "
-            f"{done.returncode}{'; what Prefect said is above' if done.stdout.strip() else ''}."
+            f"The deployments of prefect.yaml could not be written: `python -m flows.deploy {POOL}` ended with exit "
+            f"code {prepared.returncode}{'; what Prefect said is above' if said.strip() else ''}."
         )
 
 

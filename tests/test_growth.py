@@ -49,11 +49,11 @@ class Folder:
             for number in range(12):
                 (self.texts / f"{number:03d}.txt").write_text(text(number))
 
-    def build(self, **changes):
+    def build(self, until=None, **changes):
         source = {"kind": "folder", "path": str(self.texts), "slot_bytes": SLOT_BYTES}
         values = {"name": "growing", "sources": {"texts": source}} | SETTINGS | changes
         recipe = Recipe.model_validate(values)
-        summary = corpus(recipe=recipe, runtime=Runtime(store=str(self.store.root)))
+        summary = corpus(recipe=recipe, until=until, runtime=Runtime(store=str(self.store.root)))
         return Built(self.store, summary)
 
 
@@ -111,7 +111,7 @@ def test_slots_cleaned_in_processes_of_their_own_are_the_same(begun, tmp_path, m
     call = Processes.call
     monkeypatch.setattr(Processes, "call", lambda *given, **named: calls.append(1) or call(*given, **named))
     monkeypatch.setattr("tasks.cleaning.APART_BYTES", 0)
-    apart = Folder(tmp_path).build().slots("documents")
+    apart = Folder(tmp_path).build(until="documents").slots("documents")
     assert len(apart) == len(calls) > 1
     assert {ref.digest for ref in apart.values()} == {ref.digest for ref in begun[1].slots("documents").values()}
 

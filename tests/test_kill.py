@@ -105,7 +105,7 @@ def earlier_trainer(root, log):
 
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(runner, undisturbed, folder):
     draw = random.Random(2)
-    points = [draw.choice(undisturbed.once(stage)) for stage in draw.sample(STAGES, 6)]  # all of them in the long test
+    points = [draw.choice(undisturbed.once(stage)) for stage in draw.sample(STAGES, 4)]  # all of them in the long test
     orphaning, last_in_training = Kill(undisturbed.saves(2), "starter"), Kill(undisturbed.saves(5), "both")
     kills = {orphaning, last_in_training, *map(Kill, points)}
     root, processes, outputs = folder / "killed", set(), []

@@ -23,7 +23,7 @@ from data.errors import TextmillError
 from data.sources.secrets import secret
 from flows.cli import app, run_app
 from flows.recipes import load_deployments
-from flows.ui import _deploy
+from flows.ui import _deploy, _prepare_deploying
 from tests.prefect_servers import free_port, send_what_waits
 
 ROOT = Path(__file__).parents[1]
@@ -126,13 +126,17 @@ class Textmill:
         while (run := self.ask(f"flow_runs/{run_id}"))["state_type"] not in ENDED:
             assert time.monotonic() < deadline, run["state"]
             time.sleep(0.3)
-        read = []
-        while len(read) < 5 or not read[-1][0] or any(one != read[-1] for one in read[-5:]):  # it hears of them later
-            assert time.monotonic() < deadline, read[-1]
-            time.sleep(0.4)
+        before = None
+        while True:  # the server hears of tasks and logs later
             found = self.ask("task_runs/filter", flow_runs={"id": {"any_": [run_id]}})
-            read.append(({task["name"]: task["state_name"] for task in found}, self.logs(run_id)))
-        return Seen(run["state_name"], *read[-1])
+            seen = {task["name"]: task["state_name"] for task in found}, self.logs(run_id)
+            told = run["state_type"] not in ("COMPLETED", "FAILED") or any("Finished in" in line for line in seen[1])
+            all_heard = told and all(task["state_type"] in ENDED for task in found)
+            if all_heard and seen == before:
+                return Seen(run["state_name"], *seen)
+            assert time.monotonic() < deadline, seen
+            before = seen if all_heard else None
+            time.sleep(1)
 
     def logs(self, run_id):
         return [log["message"] for log in self.ask("logs/filter", logs={"flow_run_id": {"any_": [run_id]}})]
@@ -332,7 +336,7 @@ def test_a_port_in_use_is_named(up, textmill):
 def test_deployments_that_cannot_be_written_are_one_line_below_the_cause(tmp_path, capfd):
     nowhere = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
     with pytest.raises(TextmillError, match=r"could not be written: .*flows\.deploy local.* exit code 1; what Prefect"):
-        _deploy(os.environ | nowhere)
+        _deploy(_prepare_deploying(os.environ | nowhere))
     assert "connect" in capfd.readouterr().err
 
 
