@@ -25,6 +25,7 @@ from data.cleaning import CleanConfig, judge, normalise
 from data.drops import DROPS_FILE, MAX_EXAMPLES, DropLog
 from data.edits.editing import Editor
 from data.facts import Facts, Progress, no_progress
+from data.forgetting.tombstones import Sieve
 from data.licences import is_redistributable
 from data.near.bands import BandWriter
 from data.near.config import NearConfig
@@ -35,7 +36,6 @@ from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
 from data.shards import DOCUMENTS, ShardWriter
 from data.sources.base import Problem, RawDocument, SourceConfig
-from data.tombstones import Sieve
 
 DOCUMENTS_FILE = "documents.parquet"
 LICENCE, FORGOTTEN = "licence", "forgotten"  # reasons of drops

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from data.forgetting import Plan, Wanted, plan
-from data.holdings import Holdings
-from data.purging import Purged, carry_out
+from data.forgetting.holdings import Holdings
+from data.forgetting.plan import Plan, plan
+from data.forgetting.purging import Purged, carry_out
+from data.forgetting.search import Wanted
+from data.forgetting.tombstones import author_hash
 from data.sources.chats.pseudonyms import PseudonymSettings
-from data.tombstones import author_hash
 from flows.recipe import RecipeError
 from tasks.registry import STAGES
 from tasks.runtime import open_store

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from data.forgetting.taint import tainted
 from data.manifest import ArtifactRef, Manifest, differences
 from data.store import Store
-from data.taint import tainted
 from data.verification import OBSERVED
 from flows.recipe import RecipeError, unknown_name
 from tasks.registry import STAGES

@@ -6,8 +6,8 @@ from typing import Any, cast
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from data.forgetting.tombstones import read_tombstones
 from data.sources.known import source_id
-from data.tombstones import read_tombstones
 from flows.recipe import Recipe, RecipeError, with_overrides
 from tasks.progress import watcher
 from tasks.registry import Stage

@@ -12,6 +12,7 @@ from data.cleaning import CleanConfig, normalise
 from data.documents import Beside, clean_raw
 from data.errors import TextmillError
 from data.facts import Facts
+from data.forgetting.tombstones import read_tombstones
 from data.near.config import NearConfig
 from data.overlap.benchmarks import read_benchmarks
 from data.overlap.config import DecontaminationConfig
@@ -21,7 +22,6 @@ from data.sources.base import SourceConfig, of_source
 from data.sources.known import source_id
 from data.sources.pack import content_bytes
 from data.store import Build
-from data.tombstones import read_tombstones
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT

@@ -38,11 +38,12 @@ def publish_corpus_card(
             for slot, drop, shard in zip(documents, drops, shards, strict=True)
         ]
         facts = gather_corpus_facts(store, index, parts, run.recipe_name)
-        for jump in facts.drift.jumps:
+        stages = [record for stage in ("documents", "duplicates", "corpus") if (record := run.records.get(stage))]
+        is_new = any(record.built for record in stages)
+        for jump in facts.drift.jumps if is_new else ():  # whoever reuses a corpus was told when it was made
             run_logger().warning("%s", jump)
             run.notes.append(str(jump))
-        stages = [record for stage in ("documents", "duplicates", "corpus") if (record := run.records.get(stage))]
-        picture = _draw(facts) if any(record.built for record in stages) else None
+        picture = _draw(facts) if is_new else None
         card = corpus_card(run, facts, index, read_drops(store, [slot.ref for slot in documents]), picture)
         create_markdown_artifact(
             card, key=card_key(run.recipe_name, "corpus"), description=f"Corpus card of {run.recipe_name}"

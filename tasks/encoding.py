@@ -8,9 +8,9 @@ from typing import Any
 
 from data.errors import TextmillError
 from data.facts import Facts
+from data.forgetting.taint import tainted
 from data.manifest import ArtifactRef
 from data.store import Build
-from data.taint import tainted
 from data.tokenizers.config import TokenizerConfig
 from data.tokenizers.make import make_tokenizer
 from data.tokens import encode_slot

@@ -12,13 +12,13 @@ from prefect.cache_policies import NO_CACHE
 
 from data.errors import TextmillError
 from data.facts import TO_ASK_AGAIN, Facts, counted
+from data.forgetting.tombstones import read_tombstones
 from data.ledger import Changes, LedgerSlot, as_it_stands, assign, place_of, within, without
 from data.manifest import ArtifactRef
 from data.sources.base import SlotItem, SourceConfig, of_source, slot_identity
 from data.sources.known import note_source, source_id
 from data.sources.pack import read_items
 from data.store import Build, Store
-from data.tombstones import read_tombstones
 from tasks.progress import watcher
 from tasks.registry import identity
 from tasks.run import Run

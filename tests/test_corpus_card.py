@@ -170,6 +170,10 @@ def test_a_rule_that_suddenly_takes_much_more_is_flagged_and_logged(run, monkeyp
     toy_corpus(run.store, "Toy", before)
     index = toy_corpus(run.store, "Toy", [*before, ("web", many(30, 70, start=200))])
     with caplog.at_level(logging.WARNING, "textmill"):
+        run.records["corpus"] = StageRecord(reused=3)
+        published(run, index, monkeypatch)
+        assert not caplog.records and not run.notes, "it was told when the corpus was made"
+        run.records["corpus"] = StageRecord(built=1)
         card, _ = published(run, index, monkeypatch)
     line = "web: too_short drops 30.0% of what is new (30 of 100 documents), and dropped 2.0% in the corpus before."
     assert [record.getMessage() for record in caplog.records if record.name == "textmill"] == [line]

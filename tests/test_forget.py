@@ -10,18 +10,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data import purging
 from data.facts import Facts
-from data.forgetting import NotHeldError, Wanted, plan
-from data.holdings import Holdings
+from data.forgetting import purging
+from data.forgetting.holdings import Holdings
+from data.forgetting.plan import plan
+from data.forgetting.purging import carry_out
+from data.forgetting.search import NotHeldError, Wanted
+from data.forgetting.taint import tainted
+from data.forgetting.tombstones import author_hash
 from data.manifest import Identity
-from data.purging import carry_out
 from data.sources.chats.pseudonyms import KeyedNames, _derive
 from data.sources.known import known_sources
 from data.sources.registry import source_kinds
-from data.taint import tainted
 from data.tokenizers.load import load_tokenizer
-from data.tombstones import author_hash
 from flows.cli import app, run_app
 from flows.corpus import corpus
 from flows.recipe import Recipe, RecipeError

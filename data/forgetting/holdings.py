@@ -43,6 +43,11 @@ class Held:
         return str(self.manifest.recipe.config["source"])
 
     @property
+    def owner_ids(self) -> frozenset[str]:
+        """Its owners; where nobody noted one, a stand-in that tells its source's name."""
+        return self.owners or frozenset([f"name:{self.name}"])
+
+    @property
     def raw(self) -> str:
         """Key of the raw slot behind it."""
         return key_in(self.manifest.inputs[0])

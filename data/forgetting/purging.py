@@ -1,4 +1,4 @@
-"""Carrying out a plan of data/forgetting.py, so that killing it anywhere and beginning again ends the same.
+"""Carrying out a plan of data/forgetting/plan.py, so that killing it anywhere and beginning again ends the same.
 
 First the tombstones, which keep what is forgotten from coming back; then the marks on what learnt from it, while the
 lineage is still there to be read; then raw slots without the forgotten items, under the keys that the next run will
@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data import taint
 from data.facts import Facts
-from data.forgetting import REMOVED, Gone, Plan
+from data.forgetting import taint
+from data.forgetting.plan import REMOVED, Gone, Plan
+from data.forgetting.tombstones import Request, Tombstones, bury
 from data.ledger import as_it_stands, place_of, without
 from data.manifest import ArtifactRef, Manifest
 from data.sources.base import SlotItem, items_identity
 from data.sources.pack import PackReader, PackWriter, read_items
 from data.store import Build, Store
-from data.tombstones import Request, Tombstones, bury
 
 
 @dataclass(frozen=True)
