@@ -6,6 +6,7 @@ from typing import Any, cast
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from data import ending
 from data.forgetting.tombstones import read_tombstones
 from data.sources.known import source_id
 from flows.recipe import Recipe, RecipeError, with_overrides
@@ -23,6 +24,7 @@ def start_run(
 ) -> tuple[Recipe, Run]:
     """The recipe with its overrides, and the run that makes it. Raises RecipeError before anything is touched."""
     recipe = with_overrides(recipe, overrides)
+    ending.reset()
     run = Run(recipe.name, runtime, frozenset(refresh), until)
     for name in run.store.sweep():
         watcher().note(f"swept what a killed build left: {name}")

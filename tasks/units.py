@@ -18,6 +18,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
+from data import ending
 from data.facts import Facts
 from data.manifest import ArtifactRef, Identity
 from data.store import Build, Store
@@ -66,6 +67,7 @@ def build_unit(stage: str, label: str, store: Store, planned: Unit) -> ArtifactR
     watch = watcher()
 
     def progress(done: float, total: float, unit: str, note: str = "") -> None:
+        ending.check()
         watch.progress(stage, label, done, total, unit, note)
 
     def wait(holder: str) -> None:
@@ -102,7 +104,8 @@ class StageWork:
         hits = store.find(self.stage, [unit.identity.key for unit in units if not unit.again])
         misses = [unit for unit in units if unit.identity.key not in hits]
         if in_parallel and len(misses) > 1:
-            built = _submit_all(self.stage, misses, store, self.run.runtime.worker_count)
+            with _others_leave_with_us():
+                built = _submit_all(self.stage, misses, store, self.run.runtime.worker_count)
         else:
             built = [build_unit(self.stage, unit.label, as_it_is(store), as_it_is(unit)) for unit in misses]
         made = {unit.identity.key: ref for unit, ref in zip(misses, built, strict=True)}
@@ -139,6 +142,17 @@ def run_unit(run: Run, stage: Stage, unit: Unit) -> ArtifactRef:
     """A stage of one unit, called in this thread; the flow says itself when the stage is done (`run.finish`)."""
     with stage_work(run, stage) as work:
         return work.build([unit], in_parallel=False)[0]
+
+
+@contextmanager
+def _others_leave_with_us() -> Iterator[None]:
+    """When this thread is told to stop, so are those that build: the process ends with the last of them."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            ending.begin()
+        raise
 
 
 def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, workers: int) -> list[ArtifactRef]:

@@ -11,17 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
+from data import ending
+
 BACK_OFF_SECONDS = 1.0  # before the second try; doubled for each further one
 BACK_OFF_CAP = 60.0
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Time, to be replaced in tests. `now` only goes forward, `wall` counts from the epoch; both in seconds."""
+    """Time, to be replaced in tests. `now` only goes forward, `wall` counts from the epoch; both in seconds.
+
+    `sleep` ends with EndingError when the run is being ended.
+    """
 
     now: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = ending.sleep
 
 
 @dataclass
