@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from tasks.corpus_facts import EDITING, CorpusFacts, TextFlow
 from tasks.pictures import COLOURS, DOTS_PER_INCH, Colours, Theme, png_of
 
-INCHES = (9.6, 5.4)  # 1536 x 864 pixels
+WIDTH, ROW_HEIGHT, FRAME_HEIGHT = 9.6, 0.42, 1.2  # inches
 MAX_RULES = 10  # rows of rules; further ones share a row
 MAX_SOURCES = 4  # with colours of their own; further ones share one
 _SOURCES: dict[Theme, tuple[str, ...]] = {
@@ -29,15 +29,17 @@ Rows = list[tuple[str, list[int]]]
 def draw_waterfall(facts: CorpusFacts, theme: Theme) -> bytes:
     """Documents and characters read, what each rule took of them, and what is kept, by source, as PNG."""
     colours = COLOURS[theme]
-    figure = Figure(INCHES, dpi=DOTS_PER_INCH, layout="constrained", facecolor=colours.page)
-    left, right = figure.subplots(1, 2, sharey=True)
     sources = _grouped(facts.sources)
     names = [step.name for step in facts.all.steps]
     rules = [name for name in names if name != EDITING][:MAX_RULES]
     rules += [EDITING] if EDITING in names else []
     rules = sorted(rules, key=names.index)
-    _waterfall(left, "Documents", waterfall_rows(sources, rules, "documents"), theme, colours)
-    _waterfall(right, "Characters", waterfall_rows(sources, rules, "characters"), theme, colours)
+    documents, characters = (waterfall_rows(sources, rules, what) for what in ("documents", "characters"))
+    height = FRAME_HEIGHT + ROW_HEIGHT * len(documents)
+    figure = Figure((WIDTH, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor=colours.page)
+    left, right = figure.subplots(1, 2, sharey=True)
+    _waterfall(left, "Documents", documents, theme, colours)
+    _waterfall(right, "Characters", characters, theme, colours)
     if len(sources) > 1:
         handles = [Patch(color=_SOURCES[theme][number], label=name) for number, (name, _) in enumerate(sources)]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(sources),
