@@ -44,10 +44,13 @@ class Runtime:
     """Time between two checkpoints, at least 0 (after every step)."""
     compile: bool = True
     """Whether to compile the training step; only done on CUDA."""
+    logits_gib: float = 1.0
+    """Memory that the logits of a micro-batch may take at once in training, in GiB; more are computed in pieces."""
 
     def __post_init__(self) -> None:
         require_range(self, "threads", 1)
         require_range(self, "checkpoint_seconds", 0)
+        require_range(self, "logits_gib", 0)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ An update follows from this state and (seed, step) alone; draws such as dropout 
 learner restored from its tensors goes on exactly as the one that was saved. Knows no files and no validation.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from gpt.batches import Batches
 from gpt.config import ModelConfig, TrainingConfig
 from gpt.device import mixed_precision
+from gpt.losses import BYTES_PER_LOGIT, piecewise_loss_sum
 from gpt.model import GPT
 from gpt.optimizer import Optimizer
 from gpt.schedule import learning_rate, weight_decay
@@ -30,11 +32,19 @@ class Learner:
         batches: Batches,
         device: torch.device,
         compiled: bool = False,
+        logits_bytes: float = 2**30,
     ) -> None:
+        """`logits_bytes` is the most that logits may take at once, in float32; more are worked on in pieces."""
         self.config, self.training, self.batches, self.device = model, training, batches, device
         self.model = GPT(model).to(device).train()
-        self.loss_sum = torch.compile(self.model.loss_sum, dynamic=False) if compiled else self.model.loss_sum
+        logits = training.micro_batch * model.context * model.padded_vocab * BYTES_PER_LOGIT
+        loss_sum = self.model.loss_sum if logits <= logits_bytes else partial(self._loss_in_pieces, logits_bytes)
+        self.loss_sum = torch.compile(loss_sum, dynamic=False) if compiled else loss_sum
         self.start_over()
+
+    def _loss_in_pieces(self, logits_bytes: float, ids: Tensor, targets: Tensor) -> Tensor:
+        head = self.model.embedding.weight if self.config.tied else self.model.head.weight
+        return piecewise_loss_sum(self.model.hidden(ids), head, targets, logits_bytes)
 
     def start_over(self) -> None:
         """Back to step 0, with the starting weights that the seed gives."""

@@ -122,7 +122,7 @@ def test_a_loss_that_is_no_number_is_no_result(text, capsys, monkeypatch):
 
 def test_texts_that_are_none_are_refused(tmp_path):
     path = tmp_path / "text.txt"
-    with pytest.raises(GPTError, match="Cannot read .*text.txt"):
+    with pytest.raises(GPTError, match=r"Cannot read .*text\.txt"):
         read_characters(path)
     path.write_bytes(b"abc\xff")
     with pytest.raises(GPTError, match=r"not UTF-8 \(byte 3\)"):
