@@ -11,18 +11,24 @@ from gpt.jobs import Runtime
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES = 2**30
+NATIVE_BFLOAT16 = 8, 0  # compute capability: Ampere and newer
 
 
 def choose_device(runtime: Runtime, note: Callable[[str], None]) -> torch.device:
     """The device to use; `auto` falls back to the CPU and tells `note` why. Also prepares this process for the CPU.
 
-    Raises GPTError when CUDA was asked for and does not work.
+    Raises GPTError when CUDA or MPS was asked for and does not work.
     """
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     keep_freed_memory()
     if runtime.device == "cpu":
         return torch.device("cpu")
+    if runtime.device == "mps":
+        reason = mps_failure()
+        if reason is not None:
+            raise GPTError(f"Device mps was asked for, but {reason}. Set runtime.device to auto or cpu.")
+        return torch.device("mps")
     reason = cuda_failure()
     if reason is None:
         return torch.device("cuda")
@@ -41,12 +47,26 @@ def cuda_failure() -> str | None:
         return f"this torch ({torch.__version__}) is built without CUDA"
     if not torch.cuda.is_available():
         return "torch finds no CUDA card or driver"
+    return kernel_failure("cuda", _card_name())
+
+
+def mps_failure() -> str | None:
+    """Why Apple's Metal cannot be used here, or None when a kernel ran on it and gave the right result."""
+    if not torch.backends.mps.is_built():
+        return f"this torch ({torch.__version__}) is built without Metal"
+    if not torch.backends.mps.is_available():
+        return "torch finds no Metal device"
+    return kernel_failure("mps", "Apple GPU")
+
+
+def kernel_failure(device: str, name: str) -> str | None:
+    """What is wrong with a first matrix product on a device, or None."""
     try:
-        square = torch.arange(4.0, device="cuda").reshape(2, 2)
+        square = torch.arange(4.0, device=device).reshape(2, 2)
         result = (square @ square).cpu().tolist()
     except (RuntimeError, AssertionError) as error:
-        return f"a first kernel failed on {_card_name()}: {str(error).splitlines()[0]}"
-    return None if result == [[2.0, 3.0], [6.0, 11.0]] else f"a first kernel gave a wrong result on {_card_name()}"
+        return f"a first kernel failed on {name}: {str(error).splitlines()[0]}"
+    return None if result == [[2.0, 3.0], [6.0, 11.0]] else f"a first kernel gave a wrong result on {name}"
 
 
 def keep_freed_memory() -> None:
@@ -63,12 +83,25 @@ def keep_freed_memory() -> None:
 
 def describe(device: torch.device) -> str:
     """The device in words, for people."""
+    if device.type == "mps":
+        return "Apple GPU (Metal)"
     return _card_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
+def mixed_type(device: torch.device) -> torch.dtype:
+    """What matrix products are done in: bfloat16 on CUDA cards made for it, float16 on older ones, else float32.
+
+    float16 needs its loss scaled (`gpt.loss_scale`). Apple's GPUs compute in float32.
+    """
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= NATIVE_BFLOAT16 else torch.float16
+
+
 def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager:
-    """bfloat16 where the hardware is made for it; plain float32 on the CPU."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
+    """Matrix products in the device's `mixed_type`, everything else in float32."""
+    dtype = mixed_type(device)
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def _card_name() -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig, require, require_range
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)

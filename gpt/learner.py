@@ -12,9 +12,10 @@ from torch import Tensor
 
 from gpt.batches import Batches
 from gpt.config import ModelConfig, TrainingConfig
-from gpt.device import mixed_precision
+from gpt.device import mixed_precision, mixed_type
 from gpt.losses import BYTES_PER_LOGIT, piecewise_loss_sum
 from gpt.model import GPT
+from gpt.loss_scale import LossScale
 from gpt.optimizer import Optimizer
 from gpt.schedule import learning_rate, weight_decay
 from gpt.shuffle import derive
@@ -40,6 +41,7 @@ class Learner:
         logits = training.micro_batch * model.context * model.padded_vocab * BYTES_PER_LOGIT
         loss_sum = self.model.loss_sum if logits <= logits_bytes else partial(self._loss_in_pieces, logits_bytes)
         self.loss_sum = torch.compile(loss_sum, dynamic=False) if compiled else loss_sum
+        self.micro_batch = training.micro_batch  # halved where memory does not suffice
         self.start_over()
 
     def _loss_in_pieces(self, logits_bytes: float, ids: Tensor, targets: Tensor) -> Tensor:
@@ -52,9 +54,11 @@ class Learner:
         self.optimizer = Optimizer(self.model, self.training)
         self.step = 0
         self.rate_scale = 1.0
+        self.loss_scale = LossScale() if mixed_type(self.device) == torch.float16 else None
         # sum and number of the finite losses since `take_loss`, kept on the device
-        self.loss_total = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.loss_steps = torch.zeros((), dtype=torch.float64, device=self.device)
+        wide = torch.float32 if self.device.type == "mps" else torch.float64
+        self.loss_total = torch.zeros((), dtype=wide, device=self.device)
+        self.loss_steps = torch.zeros((), dtype=wide, device=self.device)
 
     def rate(self, step: int) -> float:
         """The learning rate of update `step`, counted from 0."""
@@ -71,23 +75,54 @@ class Learner:
         The loss is the sum over all targets of the batch divided by their number, however the batch is split into
         micro-batches. When it or the gradient is not finite, the weights stay and the optimizer counts it.
         """
-        if self.config.dropout:
-            torch.manual_seed(derive(self.training.seed, DROPOUT, self.step))
         ids = torch.from_numpy(self.batches.batch(self.step))
         if self.device.type == "cuda":
-            ids = ids.pin_memory().to(self.device, non_blocking=True)
-        loss = torch.zeros((), device=self.device)
-        for micro in ids.split(self.training.micro_batch):
-            with mixed_precision(self.device):
-                part = self.loss_sum(micro[:, :-1], micro[:, 1:]) / self.tokens_per_step
-            part.backward()
-            loss += part.detach()
+            ids = ids.pin_memory()
+        if self.device.type != "cpu":
+            ids = ids.to(self.device, non_blocking=True)
+        loss = self._gradients(ids)
         norm = self.optimizer.step(loss, self.rate(self.step), weight_decay(self.step, self.training))
         finite = torch.isfinite(loss)
         self.loss_total += torch.where(finite, loss, 0)
         self.loss_steps += finite
         self.step += 1
         return norm
+
+    def _gradients(self, ids: Tensor) -> Tensor:
+        """Leave the batch's gradients with the parameters and return its loss.
+
+        Where memory does not suffice, the batch is done again in micro-batches of half the size, from then on: the
+        result stays, apart from the order of summation. Where scaled float16 gradients overflow, it is done again at
+        half the scale. Raises torch.OutOfMemoryError when one sequence is too much.
+        """
+        while True:
+            try:
+                loss = self._accumulate(ids)
+            except torch.OutOfMemoryError:
+                if self.micro_batch == 1:
+                    raise
+                loss = None
+            if loss is None:  # the failed pass hangs on its error, so it is gone only here
+                self.micro_batch = -(-self.micro_batch // 2)
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+            elif self.loss_scale is None or self.loss_scale.unscale([p.grad for p in self.model.parameters()], loss):
+                return loss
+            for parameter in self.model.parameters():
+                parameter.grad = None
+
+    def _accumulate(self, ids: Tensor) -> Tensor:
+        """One pass over the batch in micro-batches; gradients are multiplied by the loss scale, the loss is not."""
+        if self.config.dropout:
+            torch.manual_seed(derive(self.training.seed, DROPOUT, self.step))
+        scale = 1.0 if self.loss_scale is None else self.loss_scale.scale
+        loss = torch.zeros((), device=self.device)
+        for micro in ids.split(self.micro_batch):
+            with mixed_precision(self.device):
+                part = self.loss_sum(micro[:, :-1], micro[:, 1:]) / self.tokens_per_step
+            (part if scale == 1 else part * scale).backward()
+            loss += part.detach()
+        return loss
 
     def take_loss(self) -> float | None:
         """The mean loss in nats per token since the last call, None if none was finite; waits for the device."""
@@ -105,6 +140,8 @@ class Learner:
             "loss_total": self.loss_total.item(),
             "loss_steps": self.loss_steps.item(),
         }
+        if self.loss_scale is not None:
+            numbers["loss_scale"] = self.loss_scale.numbers()
         return tensors, numbers
 
     def restore(self, step: int, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
@@ -113,5 +150,7 @@ class Learner:
         self.model.load_state_dict(tensors["weights"])
         self.optimizer.restore(tensors["optimizer"])
         self.rate_scale = numbers["rate_scale"]
+        if self.loss_scale is not None and "loss_scale" in numbers:  # absent if saved on another kind of device
+            self.loss_scale.restore(numbers["loss_scale"])
         self.loss_total.fill_(numbers["loss_total"])
         self.loss_steps.fill_(numbers["loss_steps"])

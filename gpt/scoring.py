@@ -130,5 +130,5 @@ def _score_batch(
     with torch.autocast(device.type, enabled=False) if exact else mixed_precision(device):
         hidden = model.hidden(on_device[:, :-1])[chosen]
         logits = model.logits(hidden)[:, : model.config.vocab_size].float()
-    losses = F.cross_entropy(logits, on_device[:, 1:][chosen], reduction="none").double().cpu().numpy()
+    losses = F.cross_entropy(logits, on_device[:, 1:][chosen], reduction="none").cpu().double().numpy()
     return [float(part.sum()) for part in np.split(losses, np.cumsum(counted.sum(1))[:-1])]

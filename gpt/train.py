@@ -20,6 +20,7 @@ from gpt.jobs import RunJob
 from gpt.stop import Stop
 
 COMMAND = "gpt.train"
+MEMORY = "even one sequence per pass is too much; lower model.context, width or layers, or runtime.logits_gib"
 
 
 def main() -> int:
@@ -64,7 +65,7 @@ def train(job: RunJob, stop: Stop) -> int:
     except GPTError as error:
         return complain(COMMAND, error, FAILED)
     except torch.OutOfMemoryError:
-        return complain(COMMAND, f"{describe(trainer.device)} is out of memory: lower training.micro_batch.", FAILED)
+        return complain(COMMAND, f"{describe(trainer.device)} is out of memory: {MEMORY}.", FAILED)
     return FINISHED
 
 

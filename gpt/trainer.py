@@ -62,6 +62,7 @@ class Trainer:
         compiled = job.runtime.compile and self.device.type == "cuda"
         logits_bytes = job.runtime.logits_gib * 2**30
         self.learner = Learner(model, training, batches, self.device, compiled, logits_bytes)
+        self.micro_batch = training.micro_batch
         self.milestone_every = -(-training.steps // MILESTONES)
         self.store = CheckpointStore(job.run_dir / "checkpoints", job.identity(), self.milestone_every, BAD_STEPS)
         self.forget_best()
@@ -137,6 +138,9 @@ class Trainer:
             }
         )
         self.events.write(learner.step, {"train/loss": loss, "train/learning_rate": rate, "train/tokens_per_s": speed})
+        if learner.micro_batch < self.micro_batch:
+            self.micro_batch = learner.micro_batch
+            self.say(f"Memory is short: from now on {self.micro_batch} sequences per pass, with the same batch.")
         shown = "not finite" if loss is None else f"{loss:.4f}"
         self.say(f"step {learner.step}/{steps}  loss {shown}  rate {rate:.2e}  {speed:,.0f} tokens/s")
 
