@@ -13,9 +13,9 @@ from torch import Tensor
 from gpt.batches import Batches
 from gpt.config import ModelConfig, TrainingConfig
 from gpt.device import mixed_precision, mixed_type
+from gpt.loss_scale import LossScale
 from gpt.losses import BYTES_PER_LOGIT, piecewise_loss_sum
 from gpt.model import GPT
-from gpt.loss_scale import LossScale
 from gpt.optimizer import Optimizer
 from gpt.schedule import learning_rate, weight_decay
 from gpt.shuffle import derive
