@@ -104,6 +104,14 @@ def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
+def logits_memory(device: torch.device) -> float:
+    """Bytes that the logits of a micro-batch may take unless somebody says otherwise: an eighth of a card, else 1 GiB.
+
+    Whole logits are simplest for the compiler to fuse, so pieces are for where memory binds.
+    """
+    return torch.cuda.get_device_properties(device).total_memory / 8 if device.type == "cuda" else 2.0**30
+
+
 def _card_name() -> str:
     try:
         return torch.cuda.get_device_name()

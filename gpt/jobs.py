@@ -44,8 +44,11 @@ class Runtime:
     """Time between two checkpoints, at least 0 (after every step)."""
     compile: bool = True
     """Whether to compile the training step; only done on CUDA."""
-    logits_gib: float = 1.0
-    """Memory that the logits of a micro-batch may take at once in training, in GiB; more are computed in pieces."""
+    logits_gib: float | None = None
+    """Memory that the logits of a micro-batch may take at once in training, in GiB; more are computed in pieces.
+
+    None means an eighth of a CUDA card's memory, elsewhere 1 GiB. Another number may change the last bits of a result.
+    """
 
     def __post_init__(self) -> None:
         require_range(self, "threads", 1)

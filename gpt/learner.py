@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpt.batches import Batches
 from gpt.config import ModelConfig, TrainingConfig
-from gpt.device import mixed_precision, mixed_type
+from gpt.device import logits_memory, mixed_precision, mixed_type
 from gpt.loss_scale import LossScale
 from gpt.losses import BYTES_PER_LOGIT, piecewise_loss_sum
 from gpt.model import GPT
@@ -33,11 +33,13 @@ class Learner:
         batches: Batches,
         device: torch.device,
         compiled: bool = False,
-        logits_bytes: float = 2**30,
+        logits_bytes: float | None = None,
     ) -> None:
-        """`logits_bytes` is the most that logits may take at once, in float32; more are worked on in pieces."""
+        """`logits_bytes`: what logits may take at once, in float32; more are made in pieces; None: by the device."""
         self.config, self.training, self.batches, self.device = model, training, batches, device
         self.model = GPT(model).to(device).train()
+        if logits_bytes is None:
+            logits_bytes = logits_memory(device)
         logits = training.micro_batch * model.context * model.padded_vocab * BYTES_PER_LOGIT
         loss_sum = self.model.loss_sum if logits <= logits_bytes else partial(self._loss_in_pieces, logits_bytes)
         self.loss_sum = torch.compile(loss_sum, dynamic=False) if compiled else loss_sum

@@ -60,7 +60,8 @@ class Trainer:
         self.passages = all_passages([open_shard(p, job.eot_id) for s in job.sources.values() for p in s.validation])
         self.sample = sample_passages(self.passages, training.evaluation_tokens, derive(training.seed, PASSAGES))
         compiled = job.runtime.compile and self.device.type == "cuda"
-        logits_bytes = job.runtime.logits_gib * 2**30
+        logits_gib = job.runtime.logits_gib
+        logits_bytes = None if logits_gib is None else logits_gib * 2**30
         self.learner = Learner(model, training, batches, self.device, compiled, logits_bytes)
         self.micro_batch = training.micro_batch
         self.milestone_every = -(-training.steps // MILESTONES)

@@ -67,6 +67,15 @@ def test_without_gradients_none_are_made():
     assert torch.autograd.grad(only, weight)[0].shape == weight.shape
 
 
+def test_it_compiles_as_one_graph():
+    hidden, weight, targets = inputs()
+    compiled = torch.compile(piecewise_loss_sum, backend="aot_eager", fullgraph=True, dynamic=False)
+    losses = [loss(hidden, weight, targets, 11 * 4 * 4) for loss in (piecewise_loss_sum, compiled)]
+    assert torch.equal(*losses)
+    for one, other in zip(*(torch.autograd.grad(loss, (hidden, weight)) for loss in losses), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_pieces_are_even_and_fit():
     assert rows_at_once(100, 10, 4000) == 100  # everything fits
     assert rows_at_once(100, 10, 3999) == 50  # not quite: two even halves

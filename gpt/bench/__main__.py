@@ -24,6 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
             from gpt.bench import shakespeare
 
             shakespeare.command(parsed)
+        else:
+            from gpt.bench import gpu
+
+            try:
+                gpu.command(parsed)
+            except gpu.NoCard as reason:
+                return complain(COMMAND, reason, FAILED)
     except GPTError as error:
         return complain(COMMAND, error, UNUSABLE)
     except OSError as error:
@@ -48,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="training.X=Y or model.X=Y, any number of times"
     )
+
+    two = benches.add_parser("gpu", help="the table of speed goals on one CUDA card")
+    two.add_argument("--text", type=Path, metavar="FILE", help="Tiny Shakespeare, for the time to a given loss")
+    two.add_argument("--write", type=Path, metavar="FILE", help="store the table as a page, such as docs/gpu.md")
+    two.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    two.add_argument("--tiny", action="store_true", help="shapes that a processor can do: tries the command out")
     return top
 
 
