@@ -56,7 +56,7 @@ def run(
         list[str] | None, typer.Option(metavar="STAGE", help=f"Build a stage again: {', '.join(STAGES)}. Repeatable.")
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to run.")] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda or mps.")] = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network; use what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
 ) -> None:
@@ -65,8 +65,8 @@ def run(
     stages = [_stage(stage) for stage in refresh or []]
     last = _stage(until) if until is not None else None
     recipe = _recipe(name, path, [read_setting(text) for text in settings or []])
-    if device not in ("auto", "cpu", "cuda"):
-        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu or cuda.")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu, cuda or mps.")
     prepare_prefect()
     quieten_prefect()
     from flows.console import console_watcher

@@ -9,7 +9,7 @@ from gpt.errors import GPTError
 
 def refuse_other_identity(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
     """Raise GPTError naming each differing field with both values, unless the identities are equal."""
-    before, now = _flatten(saved), _flatten(wanted)
+    before, now = flat_identity(saved), flat_identity(wanted)
     differing = [
         f"{key} is {now.get(key, 'absent')!r} and was {before.get(key, 'absent')!r}"
         for key in sorted(before.keys() | now.keys())
@@ -22,10 +22,11 @@ def refuse_other_identity(saved: Mapping[str, Any], wanted: Mapping[str, Any], f
         )
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat_identity(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested objects as one, with dotted keys."""
     if not isinstance(value, Mapping):
         return {prefix: list(value) if isinstance(value, tuple) else value}
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        flat |= _flatten(item, f"{prefix}.{key}" if prefix else key)
+        flat |= flat_identity(item, f"{prefix}.{key}" if prefix else key)
     return flat

@@ -44,6 +44,8 @@ class Runtime:
     """Time between two checkpoints, at least 0 (after every step)."""
     compile: bool = True
     """Whether to compile the training step; only done on CUDA."""
+    track: Literal["wandb", "trackio"] | None = None
+    """Service that also gets the numbers of the diary; its package must be installed."""
     logits_gib: float | None = None
     """Memory that the logits of a micro-batch may take at once in training, in GiB; more are computed in pieces.
 

@@ -56,8 +56,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 class Events:
     """TensorBoard scalars, if tensorboard is installed; else a note and nothing more."""
 
-    def __init__(self, folder: Path, resumed_step: int, note: Callable[[str], None]) -> None:
-        """Go on after `resumed_step`; -1 starts anew."""
+    def __init__(
+        self,
+        folder: Path,
+        resumed_step: int,
+        note: Callable[[str], None],
+        also: Callable[[int, dict[str, float | None]], None] = lambda step, scalars: None,
+    ) -> None:
+        """Go on after `resumed_step`; -1 starts anew. `also` gets everything that is written."""
+        self.also = also
         self.writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter  # optional: the JSON lines hold the same numbers
@@ -70,6 +77,7 @@ class Events:
 
     def write(self, step: int, scalars: dict[str, float | None]) -> None:
         """Record scalars at a step; None is left out."""
+        self.also(step, scalars)
         if self.writer is not None:
             for name, value in scalars.items():
                 if value is not None:

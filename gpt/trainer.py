@@ -22,15 +22,18 @@ from gpt.clock import Clock
 from gpt.device import choose_device, describe
 from gpt.errors import GPTError
 from gpt.export import publish_result
+from gpt.flops import utilisation
 from gpt.generate import continuations
 from gpt.jobs import RunJob
 from gpt.learner import Learner
 from gpt.metrics import Events, JsonLines
 from gpt.model import parameter_count
 from gpt.optimizer import BAD_STEPS
+from gpt.progress import describe_step
 from gpt.scoring import all_passages, means, sample_passages, score
 from gpt.shuffle import derive
 from gpt.stop import Stop
+from gpt.tracking import Tracker
 
 Say = Callable[[str], None]
 
@@ -71,6 +74,7 @@ class Trainer:
         self.resumed = checkpoint is not None
         if checkpoint is not None:
             self._restore(checkpoint)
+        self.tracker = Tracker(job, say)  # last, so that a refused run leaves no trace there
 
     def forget_best(self) -> None:
         """No validation has been done."""
@@ -123,6 +127,7 @@ class Trainer:
         loss, size = learner.take_loss(), norm.item()  # these wait for the device, so that the time is true
         rate = learner.rate(learner.step - 1)
         speed = learner.tokens_per_step * (learner.step - self.logged_step) / self.clock.lap(training=True)
+        mfu = utilisation(speed, self.job.model, describe(self.device)) if self.device.type == "cuda" else None
         self.logged_step = learner.step
         self.metrics.write(
             {
@@ -135,15 +140,21 @@ class Trainer:
                 "skipped": int(learner.optimizer.skipped.item()),
                 "tokens": learner.step * learner.tokens_per_step,
                 "tokens_per_s": round(speed, 1),
+                **({} if mfu is None else {"mfu": round(mfu, 4)}),
                 "seconds": round(self.clock.seconds, 3),
             }
         )
-        self.events.write(learner.step, {"train/loss": loss, "train/learning_rate": rate, "train/tokens_per_s": speed})
+        scalars = {"loss": loss, "learning_rate": rate, "tokens_per_s": speed, "mfu": mfu}
+        self.events.write(learner.step, {f"train/{name}": value for name, value in scalars.items()})
         if learner.micro_batch < self.micro_batch:
             self.micro_batch = learner.micro_batch
             self.say(f"Memory is short: from now on {self.micro_batch} sequences per pass, with the same batch.")
-        shown = "not finite" if loss is None else f"{loss:.4f}"
-        self.say(f"step {learner.step}/{steps}  loss {shown}  rate {rate:.2e}  {speed:,.0f} tokens/s")
+        self.say(describe_step(learner.step, steps, loss, rate, speed, self._seconds_left(speed), mfu))
+
+    def _seconds_left(self, speed: float) -> float:
+        """At `speed` tokens per second, with as much besides the training as there has been so far."""
+        tokens = (self.job.training.steps - self.learner.step) * self.learner.tokens_per_step
+        return tokens / speed * self.clock.seconds / max(1e-9, self.clock.training_seconds)
 
     def _evaluate(self) -> None:
         """Score the validation sample, and keep the weights if they are the best so far."""
@@ -231,6 +242,7 @@ class Trainer:
     def _finish(self) -> None:
         """Score the whole validation split with the best weights and publish them."""
         self.events.close()
+        self.tracker.close()
         self.learner.model.load_state_dict(self.best)
         loss: float | None = None
         bpb: float | None = None
@@ -272,5 +284,5 @@ class Trainer:
         self.metrics = JsonLines(self.job.run_dir / "metrics.jsonl", step)
         drawing = self._drawing()
         self.samples = JsonLines(self.job.run_dir / "samples.jsonl", step, lambda line: line.get("drawn") == drawing)
-        self.events = Events(self.job.run_dir / "tensorboard", step, self.say)
+        self.events = Events(self.job.run_dir / "tensorboard", step, self.say, self.tracker.write)
         self.logged_step = max(step, 0)

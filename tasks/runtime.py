@@ -27,12 +27,23 @@ class Runtime(BaseModel):
         description="Never touch the network: sources that need it stay as they were at the last look, and what was "
         "not fetched then is named.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where the model runs; auto takes a GPU if a kernel runs on it, else the CPU."
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto",
+        description="Where the model runs; auto takes a CUDA card if a kernel runs on it, else the CPU; mps is Apple's "
+        "GPU.",
     )
     workers: int | None = Field(None, ge=1, description="Slots worked on at once; unset: one per processor core.")
     threads: int | None = Field(None, ge=1, description="Processor threads of the trainer; unset: torch's choice.")
     compile: bool = Field(True, description="Compile the training step on a GPU; false where no C compiler is at hand.")
+    logits_gib: float | None = Field(
+        None,
+        ge=0,
+        description="Memory for the logits of a training pass, in GiB, beyond which they are made in pieces; unset: an "
+        "eighth of a CUDA card's, elsewhere 1 GiB.",
+    )
+    track: Literal["wandb", "trackio"] | None = Field(
+        None, description="Service that also gets the trainer's numbers; its package must be installed."
+    )
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="Time between two checkpoints of the trainer, in seconds."
     )

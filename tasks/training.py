@@ -81,6 +81,7 @@ class Arrays:
         }
 
 
+TRAINING_ONLY = {"checkpoint_seconds", "logits_gib", "track"}  # settings that scoring and sampling do not take
 SIDES = ("train", "validation")
 
 
@@ -132,7 +133,7 @@ def train(
         "tokenizer_digest": arrays.tokenizer.digest,
         "data_digest": text_digest(canonical_json(arrays.recipe())),
         "sampling": asdict(sampling) | {"prompts": prompt_ids(tokenizer, prompts), "steps": log_steps(plan.steps or 0)},
-        "runtime": trainer_runtime(run.runtime) | {"checkpoint_seconds": run.runtime.checkpoint_seconds},
+        "runtime": trainer_runtime(run.runtime) | run.runtime.model_dump(include=TRAINING_ONLY),
     }
     unit = Unit(
         name, name, identity("model", recipe, arrays.inputs()), arrays.refs(), partial(_train, job, list(prompts))
@@ -171,7 +172,8 @@ def _train(job: dict[str, Any], prompts: list[str], build: Build, progress: Unit
         elif time.monotonic() - heard_at > 0.5 or record["step"] == steps:
             heard_at = time.monotonic()
             loss = "every step skipped" if record["loss"] is None else f"loss {record['loss']:.3f}"
-            note = f"{loss}, {record['tokens_per_s']:,.0f} tokens/s{validation}"
+            mfu = f", MFU {record['mfu']:.1%}" if record.get("mfu") else ""
+            note = f"{loss}, {record['tokens_per_s']:,.0f} tokens/s{mfu}{validation}"
             progress(record["step"], steps, "steps", note)
 
     _wait_for_earlier_trainer(run_dir)

@@ -119,7 +119,7 @@ def run(
     learner, step_seconds = start_up(text, model, training, device, min(TIMING_SECONDS, 0.1 * (seconds or 0.0)))
     if seconds is not None:
         steps = max(1, round(seconds / step_seconds))
-        learner = make_learner(text, model, dataclasses.replace(training, steps=steps), device)
+        learner = make_learner(text, model, of_steps(training, steps), device)
     say(
         f"{learner.config.preset}: {parameter_count(learner.model):,} parameters on {describe(device)}, "
         f"{1000 * step_seconds:.1f} ms a step, {learner.training.steps} steps planned, {describe_recipe(learner)}"
@@ -164,7 +164,7 @@ def start_up(
     text: Characters, model: ModelConfig, training: TrainingConfig, device: torch.device, timing: float
 ) -> tuple[Learner, float]:
     """A learner at step 0, and the median seconds of one update as timed for about `timing` seconds."""
-    plan = training if training.steps is not None else dataclasses.replace(training, steps=10_000)
+    plan = training if training.steps is not None else of_steps(training, 10_000)
     learner = make_learner(text, model, plan, device)
     times: list[float] = []
     begin = time.perf_counter()
@@ -190,7 +190,7 @@ def train(learner: Learner, seconds: float | None, say: Say) -> float:
             norm.item()  # waits for the device
             spent = time.perf_counter() - begin
             steps = max(learner.step, round(learner.step * seconds / spent))
-            learner.training = dataclasses.replace(learner.training, steps=steps)
+            learner.training = of_steps(learner.training, steps)
         if time.perf_counter() - reported > REPORT_SECONDS:
             reported = time.perf_counter()
             loss = learner.take_loss()
@@ -198,6 +198,12 @@ def train(learner: Learner, seconds: float | None, say: Say) -> float:
             say(f"step {learner.step}/{learner.training.steps}  loss {shown}  {reported - begin:.0f} s")
     norm.item()
     return time.perf_counter() - begin
+
+
+def of_steps(training: TrainingConfig, steps: int) -> TrainingConfig:
+    """The same training over so many steps, all of them in one run."""
+    horizon = {name: steps for name in ("steps", "stop_at") if hasattr(training, name)}
+    return dataclasses.replace(training, **horizon)
 
 
 def describe_recipe(learner: Learner) -> str:
