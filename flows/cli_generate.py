@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from data.errors import TextmillError
-from data.manifest import ArtifactRef
-from data.store import Store
+from flows.models import find_model, tokenizer_of
 from flows.recipe import RecipeError
 from tasks.runtime import open_store
 
@@ -24,12 +22,10 @@ def generate(
 ) -> None:
     """Continue a prompt with a trained model."""
     store = open_store()
-    ref = store.resolve(model) if model else _newest_model(store)
-    if ref.stage != "model":
-        raise RecipeError(f"{ref} is no model; `textmill ls model` lists them.")
+    ref = find_model(store, model)
     if count < 1:
         raise RecipeError(f"--count is {count}, but it must be at least 1.")
-    tokenizer_ref = _tokenizer_of(store, ref)
+    tokenizer_ref = tokenizer_of(store, ref)
 
     from data.tokenizers.load import load_tokenizer
     from gpt.config import SamplingConfig
@@ -52,17 +48,3 @@ def generate(
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
-
-
-def _newest_model(store: Store) -> ArtifactRef:
-    models = list(store.manifests("model"))
-    if not models:
-        raise TextmillError(f"There is no model in {store.root} yet: `textmill run python-docs` trains one.")
-    return models[-1].ref
-
-
-def _tokenizer_of(store: Store, model: ArtifactRef) -> ArtifactRef:
-    for text in store.manifest(model).inputs:
-        if text.startswith("tokenizer/"):
-            return store.resolve(text)
-    raise TextmillError(f"{model} names no tokenizer among its inputs: train it again.")

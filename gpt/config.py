@@ -6,9 +6,9 @@ classes in pydantic models (`__pydantic_config__` is read there and means nothin
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-Preset = Literal["modern", "gpt2"]
+Preset = Literal["modern", "gpt2", "bigram"]
 
 
 def require(holds: bool, field: str, value: Any, rule: str) -> None:
@@ -35,15 +35,17 @@ class ModelConfig:
     __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
 
     preset: Preset = "modern"
-    """`modern` (RMSNorm, rotary positions, normed queries and keys, SwiGLU) or `gpt2` (as GPT-2 was)."""
-    layers: int = 4
-    """Transformer blocks, 1 to 1000."""
+    """`modern` (RMSNorm, rotary positions, normed queries and keys, SwiGLU), `gpt2` (as GPT-2 was) or `bigram` (no
+    blocks: the next token from the last one alone; a baseline)."""
+    layers: int | None = None
+    """Transformer blocks, 1 to 1000; by formula 4. `bigram` has none: 0."""
     width: int | None = None
-    """Size of the residual stream, 8 to 65536; by formula 64 x layers."""
+    """Size of the residual stream, 8 to 65536; by formula 64 x layers. `bigram`: the vocabulary up to 1024 ids, so that
+    any table of pairs can be learnt, else 256."""
     heads: int | None = None
-    """Attention heads, must divide the width; by formula width / 128, 64 or 32 (the wider, the larger)."""
+    """Attention heads, must divide the width; by formula width / 128, 64 or 32 (the wider, the larger). `bigram`: 0."""
     feed_forward: int | None = None
-    """Hidden size of the feed-forward block; by formula 8/3 width rounded up to 128 (`gpt2`: 4 x width)."""
+    """Hidden size of the feed-forward block; by formula 8/3 width rounded up to 128; `gpt2`: 4 x width, `bigram`: 0."""
     context: int | None = None
     """Tokens that the model sees at once, 2 to 1048576; by formula 256, 512 or 1024 with the corpus size."""
     dropout: float | None = None
@@ -51,28 +53,43 @@ class ModelConfig:
     bias: bool = False
     """Biases in linear layers and norms; `gpt2` only, off unless GPT-2's own weights are loaded."""
     tied: bool | None = None
-    """Whether the output head is the embedding table; by formula if width >= 256 and vocab_size > 3 layers x width."""
+    """Whether the output head is the embedding table; always for `gpt2`, by formula not for `bigram`, else if width >=
+    256 and vocab_size > 3 layers x width."""
     rope_theta: float | None = None
     """Base of the rotary positions, above 1; by formula 1e4 up to 1024 tokens of context, else 1e5; not for `gpt2`."""
     vocab_size: int | None = None
     """Ids of the tokenizer, 2 to 4194304; leave it out: the plan takes it from the tokenizer."""
 
     def __post_init__(self) -> None:
-        require(self.preset in ("modern", "gpt2"), "preset", repr(self.preset), "'modern' or 'gpt2'")
-        require_range(self, "layers", 1, 1000)
+        known = get_args(Preset)
+        require(self.preset in known, "preset", repr(self.preset), "one of " + ", ".join(map(repr, known)))
+        if self.preset == "bigram":
+            for field in ("layers", "heads", "feed_forward"):
+                if getattr(self, field):
+                    raise ValueError(
+                        f"{field} is {getattr(self, field)}, but preset 'bigram' has no blocks: leave {field} out, or "
+                        f"set it to 0."
+                    )
+        else:
+            if self.layers == 0:
+                raise ValueError(
+                    f"layers is 0, but preset {self.preset!r} has at least 1: the model without layers is preset "
+                    f"'bigram'."
+                )
+            require_range(self, "layers", 1, 1000)
+            require_range(self, "heads", 1)
+            require_range(self, "feed_forward", 1)
         require_range(self, "width", 8, 65536)
-        require_range(self, "heads", 1)
-        require_range(self, "feed_forward", 1)
         require_range(self, "context", 2, 1048576)
         require_range(self, "dropout", 0, 0.9)
         require_range(self, "vocab_size", 2, 4194304)
         require(self.rope_theta is None or self.rope_theta > 1, "rope_theta", self.rope_theta, "above 1")
-        require(not self.bias or self.preset == "gpt2", "bias", self.bias, "false with preset 'modern'")
+        require(not self.bias or self.preset == "gpt2", "bias", self.bias, f"false with preset {self.preset!r}")
         if self.preset == "gpt2" and self.tied is False:
             raise ValueError(
                 "tied is false, but GPT-2 shares its head with the embedding: leave it out or set it true."
             )
-        if self.width is not None and self.heads is not None:
+        if self.width is not None and self.heads:
             if self.width % self.heads:
                 raise ValueError(
                     f"heads is {self.heads} and width is {self.width}, but heads must divide width: "

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SHORT = 128  # tokens up to which attention on the CPU is spelt out
-EPSILON = 1e-6  # of RMSNorm; LayerNorm takes GPT-2's 1e-5
+EPSILON = 1e-6  # of RMSNorm
+LAYER_NORM_EPSILON = 1e-5  # GPT-2's
 
 
 class RMSNorm(nn.Module):
@@ -32,7 +33,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, 1e-5)
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, LAYER_NORM_EPSILON)
 
 
 def rotary_tables(context: int, head_width: int, theta: float) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,5 @@
-"""The model: presets `gpt2` (GPT2LMHeadModel of transformers) and `modern` (Qwen3ForCausalLM).
+"""The model: presets `gpt2` (GPT2LMHeadModel of transformers), `modern` (Qwen3ForCausalLM) and `bigram` (the same
+without blocks).
 
 Turns ids into logits. Knows nothing of text, files, losses over corpora or sampling. In training the tables are
 padded to a multiple of 64 rows; the padding rows stand for no id, so whoever samples or scores cuts the logits to
@@ -51,8 +52,8 @@ class Cache:
     """Keys and values of all layers for `rows` sequences of at most the model's context; room is made at once."""
 
     def __init__(self, config: ModelConfig, rows: int, device: torch.device) -> None:
-        head_width = config.width // config.heads
-        self.layers = [LayerCache(rows, config.heads, config.context, head_width, device) for _ in range(config.layers)]
+        shape = rows, config.heads, config.context, config.width // max(1, config.heads)
+        self.layers = [LayerCache(*shape, device) for _ in range(config.layers)]
 
 
 class GPT(nn.Module):
@@ -64,13 +65,14 @@ class GPT(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.modern = config.preset == "modern"
+        self.modern = config.preset != "gpt2"
+        self.rotary = config.preset == "modern"
         self.embedding = nn.Embedding(config.padded_vocab, config.width)
-        if self.modern:
+        if self.rotary:
             tables = rotary_tables(config.context, config.width // config.heads, config.rope_theta)
             self.register_buffer("cosines", tables[0], persistent=False)
             self.register_buffer("sines", tables[1], persistent=False)
-        else:
+        if not self.modern:
             self.positions = nn.Embedding(config.context, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = RMSNorm(config.width) if self.modern else LayerNorm(config.width, config.bias)
@@ -80,7 +82,7 @@ class GPT(nn.Module):
     def initialise(self, seed: int) -> "GPT":
         """Set every weight to its starting value, drawn on the CPU; the first loss is about ln(vocab_size)."""
         generator = torch.Generator().manual_seed(seed)
-        depth = (2 * self.config.layers) ** -0.5
+        depth = max(1, 2 * self.config.layers) ** -0.5
         uniform = (3 / self.config.width) ** 0.5
         for name, parameter in self.named_parameters():
             with torch.no_grad():
@@ -111,7 +113,7 @@ class GPT(nn.Module):
         """The normed residual stream: ids (rows, n) int64, n at most the context -> (rows, n, width)."""
         length = ids.shape[1]
         x = self._embed(ids, None)
-        tables = (self.cosines[:length], self.sines[:length]) if self.modern else None
+        tables = (self.cosines[:length], self.sines[:length]) if self.rotary else None
         for block in self.blocks:
             x = block(x, tables)
         return self.final_norm(x)
@@ -136,7 +138,7 @@ class GPT(nn.Module):
         """
         x = self._embed(ids, positions)
         mask = (torch.arange(length, device=ids.device) <= positions[..., None])[:, None]  # (rows, 1, n, length)
-        tables = (self.cosines[positions][:, None], self.sines[positions][:, None]) if self.modern else None
+        tables = (self.cosines[positions][:, None], self.sines[positions][:, None]) if self.rotary else None
         for block, layer in zip(self.blocks, cache.layers, strict=True):
             x = block(x, tables, CachedStep(layer, positions, length, mask))
         return self.final_norm(x)

@@ -10,6 +10,10 @@ from dataclasses import replace
 from gpt.config import ModelConfig, TrainingConfig
 from gpt.errors import GPTError
 
+DEFAULT_LAYERS = 4
+EXACT_BIGRAM = 1024  # ids up to which a bigram model holds the whole table
+BIGRAM_RANK = 256  # of larger tables
+
 
 def resolve(
     model: ModelConfig,
@@ -53,17 +57,27 @@ def resolve(
     return shape, resolved
 
 
+def rope_theta_for(context: int) -> float:
+    """Base of the rotary positions, by formula."""
+    return 1e4 if context <= 1024 else 1e5
+
+
 def matrix_parameters(model: ModelConfig) -> int:
     """Parameters that work on every token, N of the formulas: block matrices and output head."""
-    gated = 3 if model.preset == "modern" else 2
+    gated = 2 if model.preset == "gpt2" else 3
     block = 4 * model.width * model.width + gated * model.width * model.feed_forward
     return model.layers * block + model.padded_vocab * model.width
 
 
 def _resolve_shape(model: ModelConfig, vocab_size: int, train_bytes: int) -> ModelConfig:
-    modern = model.preset == "modern"
-    width = model.width if model.width is not None else 64 * model.layers
-    heads = model.heads
+    modern, bigram = model.preset == "modern", model.preset == "bigram"
+    layers = model.layers
+    if layers is None:
+        layers = 0 if bigram else DEFAULT_LAYERS
+    width = model.width
+    if width is None:
+        width = _bigram_width(vocab_size) if bigram else 64 * layers
+    heads = 0 if bigram else model.heads
     if heads is None:
         head_width = 128 if modern and width >= 512 else 64 if width >= 192 else 32
         heads = max(1, width // head_width)
@@ -74,19 +88,20 @@ def _resolve_shape(model: ModelConfig, vocab_size: int, train_bytes: int) -> Mod
     context = model.context
     if context is None:
         context = 256 if train_bytes < 2_000_000 else 512 if train_bytes < 16_000_000 else 1024
-    feed_forward = model.feed_forward
+    feed_forward = 0 if bigram else model.feed_forward
     if feed_forward is None:
         feed_forward = -(-8 * width // (3 * 128)) * 128 if modern else 4 * width
     tied = model.tied
     if tied is None:
         # Narrow models want a head of their own: at 4 x 128 with 2,048 ids, after 976 steps of 8 x 128 tokens, untied
         # gave 1.73 bits per byte and tied 1.92 (one seed).
-        tied = not modern or (width >= 256 and vocab_size > 3 * model.layers * width)
+        tied = model.preset == "gpt2" or (modern and width >= 256 and vocab_size > 3 * layers * width)
     rope_theta = model.rope_theta
     if rope_theta is None:
-        rope_theta = 1e4 if context <= 1024 else 1e5
+        rope_theta = rope_theta_for(context)
     return replace(
         model,
+        layers=layers,
         width=width,
         heads=heads,
         feed_forward=feed_forward,
@@ -95,6 +110,11 @@ def _resolve_shape(model: ModelConfig, vocab_size: int, train_bytes: int) -> Mod
         rope_theta=rope_theta,
         vocab_size=vocab_size,
     )
+
+
+def _bigram_width(vocab_size: int) -> int:
+    """The vocabulary where that is small: then the logits can be any (V, V) table. Else the rank of that table."""
+    return max(8, vocab_size) if vocab_size <= EXACT_BIGRAM else min(vocab_size, BIGRAM_RANK)
 
 
 def _resolve_training(

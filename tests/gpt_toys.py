@@ -10,6 +10,7 @@ import torch
 
 from gpt.arrays import TokenShard
 from gpt.config import ModelConfig, TrainingConfig
+from gpt.model import GPT
 from gpt.plan import resolve
 
 torch.set_num_threads(1)  # small models gain nothing from threads, and lose much on a busy machine
@@ -45,10 +46,33 @@ def shard(texts: list[list[int]]) -> TokenShard:
 
 
 def tiny_model(preset: str = "modern", **changes: Any) -> ModelConfig:
-    """A resolved config of two small layers."""
-    fields = {"preset": preset, "layers": 2, "width": 32, "heads": 2, "context": 16, "dropout": 0.0} | changes
+    """A resolved config of two small layers (`bigram`: of none)."""
+    shape = {} if preset == "bigram" else {"layers": 2, "width": 32, "heads": 2}
+    fields = {"preset": preset, **shape, "context": 16, "dropout": 0.0} | changes
     vocab_size = fields.pop("vocab_size", VOCAB)
     return resolve(ModelConfig(**fields), TrainingConfig(steps=10), vocab_size, 10_000)[0]
+
+
+VARIANTS = {
+    "gpt2": tiny_model("gpt2"),
+    "gpt2 with biases": tiny_model("gpt2", bias=True),
+    "modern untied": tiny_model("modern", tied=False),
+    "modern tied": tiny_model("modern", tied=True),
+    "modern, long and wide": tiny_model("modern", tied=False, context=200, heads=4, width=64, rope_theta=1e5),
+    "bigram": tiny_model("bigram"),
+    "bigram of rank 12": tiny_model("bigram", width=12),
+    "bigram tied": tiny_model("bigram", tied=True),
+}
+
+
+def random_model(config: ModelConfig, seed: int = 7) -> GPT:
+    """A model whose every weight matters, norm gains and biases included."""
+    model = GPT(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 + (parameter.ndim == 1))
+    return model
 
 
 def tiny_training(**changes: Any) -> TrainingConfig:

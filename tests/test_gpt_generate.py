@@ -13,19 +13,14 @@ from gpt.errors import GPTError
 from gpt.generate import choose, continuations, decode, stream, visible
 from gpt.model import GPT
 from gpt.weights import load_model, save_model
-from tests.gpt_toys import EOT, VOCAB, tiny_model
+from tests.gpt_toys import EOT, VOCAB, random_model, tiny_model
 
 ARGUMENTS = {"tokens": 40, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
-def random_model(preset: str = "modern", **changes) -> GPT:
+def toy(preset: str = "modern", **changes) -> GPT:
     """Spread-out logits without a liking for the end-of-text id."""
-    model = GPT(tiny_model(preset, **changes)).eval()
-    generator = torch.Generator().manual_seed(11)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 + (parameter.ndim == 1))
-    return model
+    return random_model(tiny_model(preset, **changes), seed=11)
 
 
 def allowed(logits: list[float], temperature: float, top_k: int, top_p: float) -> dict[int, float]:
@@ -64,7 +59,7 @@ def test_extreme_random_numbers_draw_likely_ids_only():
 
 
 def test_temperature_zero_takes_the_likeliest():
-    model = random_model()
+    model = toy()
     ids = list(stream(model, [5, 6], 20, temperature=0, eot_id=EOT))
     sequence = [EOT, 5, 6]
     for token in ids[:13]:
@@ -73,10 +68,10 @@ def test_temperature_zero_takes_the_likeliest():
         sequence.append(token)
 
 
-@pytest.mark.parametrize("preset", ["modern", "gpt2"])
+@pytest.mark.parametrize("preset", ["modern", "gpt2", "bigram"])
 @pytest.mark.parametrize("tied", [True, None])
 def test_cached_decoding_is_uncached_decoding(preset, tied):
-    model = random_model(preset, tied=tied)
+    model = toy(preset, tied=tied)
     prompts = [[7], [], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]]  # the last is too long
     for temperature in (0, 1.0):
         arguments = (prompts, 40, temperature, 20, 0.95, [1, 2, 3], EOT)
@@ -85,8 +80,9 @@ def test_cached_decoding_is_uncached_decoding(preset, tied):
         assert len(cached) > 20  # past the context of 16
 
 
-def test_a_ragged_batch_gives_what_single_prompts_give():
-    model = random_model()
+@pytest.mark.parametrize("preset", ["modern", "gpt2", "bigram"])
+def test_a_ragged_batch_gives_what_single_prompts_give(preset):
+    model = toy(preset)
     prompts, seeds = [[3], [4, 5, 6, 7, 8], [], [EOT, 9]], [4, 5, 6, 7]
     together = continuations(model, prompts, **ARGUMENTS, seeds=seeds, eot_id=EOT)
     alone = [
@@ -99,7 +95,7 @@ def test_a_ragged_batch_gives_what_single_prompts_give():
 
 
 def test_a_continuation_ends_before_the_end_of_text():
-    model = random_model()
+    model = toy()
     with torch.no_grad():
         model.head.weight[EOT] = model.head.weight[7] * 1.01  # now and then the end is drawn
     alone = [list(stream(model, [3], 200, 1.0, 0, 1.0, seed, EOT)) for seed in range(8)]
@@ -110,13 +106,14 @@ def test_a_continuation_ends_before_the_end_of_text():
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not():
-    model = random_model()
+    model = toy()
     one, same, other = (list(stream(model, [3], **ARGUMENTS, seed=seed, eot_id=EOT)) for seed in (1, 1, 2))
     assert one == same != other
 
 
-def test_no_padding_id_is_ever_drawn(tmp_path):
-    model = random_model()
+@pytest.mark.parametrize("preset", ["modern", "bigram"])
+def test_no_padding_id_is_ever_drawn(preset, tmp_path):
+    model = toy(preset)
     assert model.config.padded_vocab > VOCAB
     with torch.no_grad():
         model.head.weight[VOCAB:] = 100 * model.head.weight[5]  # padding rows that scream
@@ -142,7 +139,7 @@ def test_the_visible_past_fills_the_context_and_falls_back_to_half(length, conte
 
 def test_an_id_out_of_range_is_refused():
     with pytest.raises(GPTError, match=r"id 50, .* 0 to 49"):
-        list(stream(random_model(), [3, 50], 5, eot_id=EOT))
+        list(stream(toy(), [3, 50], 5, eot_id=EOT))
 
 
 def test_uniform_draws_come_from_numpys_seeded_generator():

@@ -1,4 +1,7 @@
-"""The model against transformers, torch's math and counting: logits, starting loss, padding, caches, attention."""
+"""The model against torch's math and counting: starting loss, padding, caches, attention.
+
+Its logits are compared with those of transformers in tests/test_gpt_huggingface.py.
+"""
 
 import math
 
@@ -6,120 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt.config import ModelConfig
 from gpt.layers import SHORT, causal_attention, rotary_tables
 from gpt.model import GPT, Cache, parameter_count
-from tests.gpt_toys import VOCAB, tiny_model
-
-
-def random_model(config: ModelConfig) -> GPT:
-    """A model whose every weight matters, norm gains and biases included."""
-    model = GPT(config).eval()
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 + (parameter.ndim == 1))
-    return model
-
-
-def as_gpt2(model: GPT) -> torch.nn.Module:
-    """Our weights in transformers' GPT-2: linear weights transposed, missing biases as zeros, padding rows cut."""
-    from transformers import GPT2Config, GPT2LMHeadModel  # takes seconds, in every process that collects tests
-
-    config = model.config
-    theirs = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=config.vocab_size,
-            n_positions=config.context,
-            n_embd=config.width,
-            n_layer=config.layers,
-            n_head=config.heads,
-            n_inner=config.feed_forward,
-            activation_function="gelu_new",
-        )
-    ).eval()
-    ours = model.state_dict()
-    names = {"attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.out": "attn.c_proj"}
-    names |= {"feed_forward_norm": "ln_2", "feed_forward.up": "mlp.c_fc", "feed_forward.down": "mlp.c_proj"}
-    weights = {"transformer.wte.weight": ours["embedding.weight"][: config.vocab_size]}
-    weights["lm_head.weight"] = weights["transformer.wte.weight"]
-    weights["transformer.wpe.weight"] = ours["positions.weight"]
-    pairs = [("final_norm", "transformer.ln_f")]
-    pairs += [(f"blocks.{i}.{a}", f"transformer.h.{i}.{b}") for i in range(config.layers) for a, b in names.items()]
-    for our_name, their_name in pairs:
-        weight = ours[f"{our_name}.weight"]
-        weights[f"{their_name}.weight"] = weight.T if weight.ndim == 2 else weight
-        weights[f"{their_name}.bias"] = ours.get(f"{our_name}.bias", torch.zeros(len(weight)))
-    assert not theirs.load_state_dict(weights, strict=False).unexpected_keys
-    return theirs
-
-
-def as_qwen3(model: GPT) -> torch.nn.Module:
-    """Our weights in transformers' Qwen3: fused matrices split, the norm after an untied embedding folded into it."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    config = model.config
-    theirs = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=config.vocab_size,
-            hidden_size=config.width,
-            intermediate_size=config.feed_forward,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.heads,
-            head_dim=config.width // config.heads,
-            max_position_embeddings=config.context,
-            rms_norm_eps=1e-6,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-            tie_word_embeddings=config.tied,
-            attention_bias=False,
-        )
-    ).eval()
-    ours = model.state_dict()
-    table = ours["embedding.weight"][: config.vocab_size]
-    head = table if config.tied else ours["head.weight"][: config.vocab_size]
-    if not config.tied:
-        table = table / (table.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
-    weights = {
-        "model.embed_tokens.weight": table,
-        "lm_head.weight": head,
-        "model.norm.weight": ours["final_norm.weight"],
-    }
-    for i in range(config.layers):
-        ours_at, theirs_at = f"blocks.{i}.", f"model.layers.{i}."
-        query, key, value = ours[ours_at + "attention.qkv.weight"].chunk(3)
-        gate, up = ours[ours_at + "feed_forward.gate_up.weight"].chunk(2)
-        query_gain, key_gain = ours[ours_at + "attention.qk_gain"]
-        split = {"self_attn.q_proj": query, "self_attn.k_proj": key, "self_attn.v_proj": value}
-        split |= {"self_attn.q_norm": query_gain, "self_attn.k_norm": key_gain}
-        split |= {"self_attn.o_proj": ours[ours_at + "attention.out.weight"], "mlp.gate_proj": gate, "mlp.up_proj": up}
-        split |= {"mlp.down_proj": ours[ours_at + "feed_forward.down.weight"]}
-        split |= {"input_layernorm": ours[ours_at + "attention_norm.weight"]}
-        split |= {"post_attention_layernorm": ours[ours_at + "feed_forward_norm.weight"]}
-        weights |= {f"{theirs_at}{name}.weight": weight for name, weight in split.items()}
-    result = theirs.load_state_dict(weights, strict=False)
-    assert not result.unexpected_keys and not result.missing_keys
-    return theirs
-
-
-VARIANTS = {
-    "gpt2": tiny_model("gpt2"),
-    "gpt2 with biases": tiny_model("gpt2", bias=True),
-    "modern untied": tiny_model("modern", tied=False),
-    "modern tied": tiny_model("modern", tied=True),
-    "modern, long and wide": tiny_model("modern", tied=False, context=200, heads=4, width=64, rope_theta=1e5),
-}
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_logits_are_those_of_transformers(name):
-    model = random_model(VARIANTS[name])
-    theirs = (as_gpt2 if name.startswith("gpt2") else as_qwen3)(model)
-    ids = torch.randint(0, VOCAB, (3, model.config.context), generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected, found = theirs(ids).logits, model(ids)[..., :VOCAB]
-    assert (expected - found).abs().max() < 1e-4
-    assert expected.std() > 0.1  # the comparison is about something
+from tests.gpt_toys import VARIANTS, VOCAB, random_model, tiny_model
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -161,6 +53,7 @@ def test_parameters_are_counted_without_padding():
     assert model.embedding.weight.shape == (64, 32)
     classic = GPT(tiny_model("gpt2"))
     assert parameter_count(classic) == (50 + 16) * 32 + 2 * (4 * 32 * 32 + 8 * 32 * 32 + 2 * 32) + 32
+    assert parameter_count(GPT(tiny_model("bigram"))) == 2 * 50 * 50 + 50
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -1,0 +1,27 @@
+"""Finding the model that a command is about, and the tokenizer that it was trained with."""
+
+from data.errors import TextmillError
+from data.manifest import ArtifactRef
+from data.store import Store
+from flows.recipe import RecipeError
+
+
+def find_model(store: Store, reference: str | None) -> ArtifactRef:
+    """The model artifact that `reference` names, the newest if it is None; raises TextmillError when there is none."""
+    if reference is None:
+        models = list(store.manifests("model"))
+        if not models:
+            raise TextmillError(f"There is no model in {store.root} yet: `textmill run python-docs` trains one.")
+        return models[-1].ref
+    ref = store.resolve(reference)
+    if ref.stage != "model":
+        raise RecipeError(f"{ref} is no model; `textmill ls model` lists them.")
+    return ref
+
+
+def tokenizer_of(store: Store, model: ArtifactRef) -> ArtifactRef:
+    """The tokenizer artifact that a model was trained with."""
+    for text in store.manifest(model).inputs:
+        if text.startswith("tokenizer/"):
+            return store.resolve(text)
+    raise TextmillError(f"{model} names no tokenizer among its inputs: train it again.")
