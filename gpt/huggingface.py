@@ -6,6 +6,7 @@ after an untied embedding, which depends on the id alone, goes into the table. K
 by whoever knows them. The names and layouts are those of transformers' modeling_gpt2.py and modeling_qwen3.py.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -72,12 +73,13 @@ def write_pretrained(
     common |= {"dtype": dtype, "torch_dtype": dtype}  # the older name is what transformers 4 reads
     draws = SamplingConfig()
     sampling = {"do_sample": True, "temperature": draws.temperature, "top_k": draws.top_k, "top_p": draws.top_p}
+    write_json(folder / "config.json", described | common | special)
+    write_json(folder / "generation_config.json", sampling | special)
     try:
         save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     except SafetensorError as error:
         raise GPTError(f"Cannot write {folder / WEIGHTS_FILE}: {error}. Free space there, then export again.") from None
-    write_json(folder / "config.json", described | common | special)
-    write_json(folder / "generation_config.json", sampling | special)
+    shutil.copymode(folder / "config.json", folder / WEIGHTS_FILE)  # safetensors writes for the owner alone
 
 
 def read_gpt2(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:

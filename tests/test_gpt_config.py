@@ -13,7 +13,7 @@ from gpt.plan import matrix_parameters, resolve
 
 
 def test_a_resolved_plan_leaves_nothing_open():
-    for preset in ("modern", "gpt2"):
+    for preset in ("modern", "gpt2", "bigram"):
         for tokens in (500, 700_000, 5_000_000_000):
             model, training = resolve(ModelConfig(preset=preset), TrainingConfig(), 512, tokens, tokens // 20)
             assert None not in vars(model).values()
@@ -32,6 +32,17 @@ def test_the_shape_follows_the_formulas():
     assert long.rope_theta == 1e5
     classic, _ = resolve(ModelConfig(preset="gpt2", layers=12), TrainingConfig(), 50257, 10**8)
     assert (classic.heads, classic.feed_forward, classic.tied, classic.padded_vocab) == (12, 3072, True, 50304)
+    assert resolve(ModelConfig(), TrainingConfig(), 300, 10**6)[0].layers == 4
+
+
+@pytest.mark.parametrize(("vocab_size", "width"), [(65, 65), (1024, 1024), (1025, 256), (50257, 256), (2, 8)])
+def test_a_bigram_model_has_the_width_of_its_table(vocab_size, width):
+    shape, _ = resolve(ModelConfig(preset="bigram"), TrainingConfig(), vocab_size, 10**6)
+    assert (shape.layers, shape.heads, shape.feed_forward) == (0, 0, 0)
+    assert (shape.width, shape.tied) == (width, False)
+    assert matrix_parameters(shape) == shape.padded_vocab * width
+    by_hand, _ = resolve(ModelConfig(preset="bigram", layers=0, width=96), TrainingConfig(), vocab_size, 10**6)
+    assert by_hand.width == 96
 
 
 def test_the_training_follows_the_formulas():
@@ -61,7 +72,14 @@ def test_the_training_follows_the_formulas():
     [
         ({"width": 100, "heads": 3}, ["3", "100", "heads"]),
         ({"width": 66, "heads": 22}, ["66", "22", "even"]),
-        ({"layers": 0}, ["layers", "0"]),
+        ({"layers": 0}, ["layers is 0", "'modern'", "at least 1", "'bigram'"]),
+        ({"layers": 0, "preset": "gpt2"}, ["layers is 0", "'gpt2'"]),
+        ({"layers": 1001}, ["layers", "1001", "1000"]),
+        ({"heads": 0}, ["heads", "0"]),
+        ({"preset": "bigram", "layers": 4}, ["layers is 4", "'bigram'", "leave layers out"]),
+        ({"preset": "bigram", "heads": 2}, ["heads is 2", "'bigram'"]),
+        ({"preset": "bigram", "feed_forward": 64}, ["feed_forward is 64", "'bigram'"]),
+        ({"preset": "bigram", "bias": True}, ["bias", "'bigram'"]),
         ({"preset": "gpt3"}, ["gpt3", "modern"]),
         ({"bias": True}, ["bias", "modern"]),
         ({"preset": "gpt2", "tied": False}, ["tied"]),

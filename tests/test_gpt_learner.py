@@ -76,7 +76,7 @@ def test_weight_decay_is_cautious_and_spares_gains():
 
 
 def test_each_parameter_is_in_one_group():
-    for preset in ("modern", "gpt2"):
+    for preset in ("modern", "gpt2", "bigram"):
         model = GPT(tiny_model(preset))
         held = Optimizer(model, tiny_training()).parameters.values()
         assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
@@ -93,7 +93,7 @@ def test_a_zero_gradient_stays_finite():
     assert int(optimizer.skipped) == 0
 
 
-@pytest.mark.parametrize("preset", ["modern", "gpt2"])
+@pytest.mark.parametrize("preset", ["modern", "gpt2", "bigram"])
 def test_accumulation_is_one_big_batch(preset):
     whole, parts = learner(preset=preset, batch_size=12), learner(preset=preset, batch_size=12, micro_batch=5)
     for _ in range(5):
@@ -186,6 +186,25 @@ def test_shuffled_targets_are_learned_no_better_than_their_frequencies():
             one.take_loss()
     entropy = -(shares * np.log(shares)).sum() * 199 / 200
     assert entropy - 0.03 < one.take_loss() < entropy + 0.15
+
+
+def test_a_bigram_model_comes_to_the_entropy_of_pairs():
+    generator = np.random.default_rng(0)
+    moves = generator.dirichlet(np.full(12, 0.5), 12)  # the next id's shares, by the last
+    text = [0]
+    for _ in range(20_000):
+        text.append(int(generator.choice(12, p=moves[text[-1] - 1])) + 1 if text[-1] else 1)
+    pairs = np.zeros((13, 13))
+    np.add.at(pairs, (text[:-1], text[1:]), 1)
+    rows = pairs.sum(1, keepdims=True)
+    best = -(pairs * np.log(np.where(pairs > 0, pairs / np.maximum(1, rows), 1))).sum() / pairs.sum()
+    one = learner([text], "bigram", steps=200, batch_size=16, learning_rate=1e-2, weight_decay=0.0)
+    for _ in range(200):
+        one.update()
+        if one.step == 180:
+            one.take_loss()
+    assert best - 0.04 < one.take_loss() < best + 0.04
+    assert best < math.log(12) - 0.3  # pairs tell something
 
 
 def poison(one: Learner, steps: set[int]) -> None:

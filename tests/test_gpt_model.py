@@ -70,6 +70,16 @@ def test_a_cached_step_is_the_uncached_forward(name):
     assert (torch.cat(parts, 1) - expected).abs().max() < 1e-5
 
 
+def test_a_bigram_model_can_hold_any_table_of_pairs():
+    model = GPT(tiny_model("bigram")).eval()
+    table = torch.randn(VOCAB, VOCAB, generator=torch.Generator().manual_seed(5))  # logits of the next id, by the last
+    with torch.no_grad():
+        model.embedding.weight[:VOCAB] = torch.eye(VOCAB)  # normed to rows of size sqrt(V)
+        model.head.weight[:VOCAB] = table.T / math.sqrt(VOCAB)
+        ids = torch.randint(0, VOCAB, (2, 16), generator=torch.Generator().manual_seed(6))
+        assert (model(ids)[..., :VOCAB] - table[ids]).abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("length", [1, 7, SHORT, SHORT + 1, 300])
 def test_attention_is_the_formula_forward_and_backward(length):
     shape = (2, 3, length, 8)
