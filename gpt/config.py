@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 Preset = Literal["modern", "gpt2", "bigram"]
+OptimizerName = Literal["muon", "adamw"]
 
 
 def require(holds: bool, field: str, value: Any, rule: str) -> None:
@@ -110,7 +111,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained (AdamW: warm-up, constant, linear decay). Each field belongs to the model's key."""
+    """How a model is trained (warm-up, constant, linear decay). Each field belongs to the model's key."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
 
@@ -120,24 +121,37 @@ class TrainingConfig:
     """Sequences per update, each of the model's context length, at least 1; by formula from the tokens to be seen."""
     micro_batch: int | None = None
     """Sequences per forward pass, 1 to batch_size; gradients add up to the batch. By formula the whole batch."""
+    optimizer: OptimizerName | None = None
+    """`muon` (matrices of the blocks by Muon, all else by AdamW) or `adamw`; by formula muon, for `gpt2` adamw."""
     learning_rate: float | None = None
-    """Peak learning rate, above 0, at most 1; by formula from the size of model and corpus, at most 3e-3."""
+    """Peak learning rate, above 0, at most 1, of the blocks' matrices with muon, of all with adamw; by formula."""
+    embedding_rate: float | None = None
+    """Peak rate of embeddings, above 0, at most 100; by formula in proportion to learning_rate."""
+    head_rate: float | None = None
+    """Peak rate of an untied output head, above 0, at most 100; by formula in proportion to learning_rate."""
+    gain_rate: float | None = None
+    """Peak rate of gains and biases, above 0, at most 100; by formula in proportion to learning_rate."""
     warmup_share: float | None = None
-    """Share of the steps in which the rate rises from 0, 0 to 1; by formula 100 steps or 2%, at most a quarter."""
+    """Share of the steps in which the rate rises from 0, 0 to 1; by formula 2%, with muon at most 40 steps, with adamw
+    at least 100 (and at most a quarter)."""
     decay_share: float | None = None
-    """Share of the steps, at the end, in which the rate falls linearly, 0 to 1; by formula 0.65; 0.4 over 4 epochs."""
+    """Share of the steps, at the end, in which the rate falls linearly, 0 to 1; by formula 0.65, small batches of
+    muon's 0.7; 0.4 over 4 epochs."""
     final_rate_share: float = 0.05
     """The last learning rate as a share of the peak, 0 to 1."""
     weight_decay: float | None = None
-    """Decoupled weight decay of matrices, 0 to 10; by formula parameters / tokens, in [0.1, 3.2]."""
+    """Decoupled weight decay of matrices (with muon those of the blocks), 0 to 10; by formula parameters / tokens, in
+    [0.1, 3.2], with muon 0.3 + 0.17 parameters / tokens, in [0.2, 1.6]."""
     weight_decay_final_share: float | None = None
     """Weight decay at the last step as a share of the first, 0 to 1; by formula 0, or 1 over 4 epochs."""
-    beta1: float = 0.9
-    """AdamW's memory of the gradient, 0 to below 1."""
+    momentum: float = 0.95
+    """Muon's memory of the gradient, 0.1 to below 1; 0.1 less at the beginning, 0.05 less at the end."""
+    beta1: float | None = None
+    """AdamW's memory of the gradient, 0 to below 1; by formula 0.9, beside muon 0.8."""
     beta2: float = 0.95
     """AdamW's memory of the squared gradient, 0 to below 1."""
-    epsilon: float = 1e-8
-    """Added to AdamW's denominator, above 0."""
+    epsilon: float | None = None
+    """Added to AdamW's denominator, above 0; by formula 1e-8, beside muon 1e-10."""
     clip: float = 1.0
     """Largest norm of the whole gradient, above 0; a longer one is scaled down."""
     seed: int = 1
@@ -156,11 +170,16 @@ class TrainingConfig:
             require_range(self, field, 0, 1)
         require_range(self, "weight_decay", 0, 10)
         require_range(self, "seed", 0, 2**63 - 1)
+        require(self.optimizer in (None, "muon", "adamw"), "optimizer", repr(self.optimizer), "'muon' or 'adamw'")
         rate = self.learning_rate
         require(rate is None or 0 < rate <= 1, "learning_rate", rate, "above 0 and at most 1")
-        require(0 <= self.beta1 < 1, "beta1", self.beta1, "at least 0 and below 1")
+        for field in ("embedding_rate", "head_rate", "gain_rate"):
+            rate = getattr(self, field)
+            require(rate is None or 0 < rate <= 100, field, rate, "above 0 and at most 100")
+        require(0.1 <= self.momentum < 1, "momentum", self.momentum, "at least 0.1 and below 1")
+        require(self.beta1 is None or 0 <= self.beta1 < 1, "beta1", self.beta1, "at least 0 and below 1")
         require(0 <= self.beta2 < 1, "beta2", self.beta2, "at least 0 and below 1")
-        require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        require(self.epsilon is None or self.epsilon > 0, "epsilon", self.epsilon, "above 0")
         require(self.clip > 0, "clip", self.clip, "above 0")
         if self.warmup_share is not None and self.decay_share is not None and self.warmup_share + self.decay_share > 1:
             raise ValueError(

@@ -17,7 +17,7 @@ from gpt.loss_scale import LossScale
 from gpt.losses import BYTES_PER_LOGIT, piecewise_loss_sum
 from gpt.model import GPT
 from gpt.optimizer import Optimizer
-from gpt.schedule import learning_rate, weight_decay
+from gpt.schedule import learning_rate, momentum, weight_decay
 from gpt.shuffle import derive
 
 WEIGHTS, DROPOUT = 1, 3  # which stream of random numbers out of the one seed
@@ -83,7 +83,8 @@ class Learner:
         if self.device.type != "cpu":
             ids = ids.to(self.device, non_blocking=True)
         loss = self._gradients(ids)
-        norm = self.optimizer.step(loss, self.rate(self.step), weight_decay(self.step, self.training))
+        decay, memory = weight_decay(self.step, self.training), momentum(self.step, self.training)
+        norm = self.optimizer.step(loss, self.rate(self.step), decay, memory)
         finite = torch.isfinite(loss)
         self.loss_total += torch.where(finite, loss, 0)
         self.loss_steps += finite

@@ -9,6 +9,16 @@ from dataclasses import replace
 
 from gpt.config import ModelConfig, TrainingConfig
 from gpt.errors import GPTError
+from gpt.rates import (
+    Rates,
+    adamw_rate,
+    adamw_weight_decay,
+    decay_share,
+    muon_rate,
+    muon_rates,
+    muon_weight_decay,
+    warmup_share,
+)
 
 DEFAULT_LAYERS = 4
 EXACT_BIGRAM = 1024  # ids up to which a bigram model holds the whole table
@@ -134,18 +144,23 @@ def _resolve_training(
         steps = max(1, round(goal / (batch_size * model.context)))
     tokens = steps * batch_size * model.context
     epochs = tokens / train_tokens
-    rate = training.learning_rate
-    if rate is None:
-        rate = float(f"{min(3e-3, 0.5 * 1.79 * parameters**-0.713 * tokens**0.307):.3g}")
+    optimizer = training.optimizer or ("muon" if model.preset == "modern" else "adamw")
+    muon, batch_tokens = optimizer == "muon", batch_size * model.context
+    peak = training.learning_rate
+    if peak is None:
+        peak = muon_rate(batch_tokens) if muon else adamw_rate(parameters, tokens)
+    rates = muon_rates(peak, model.width, model.tied) if muon else Rates(peak, peak, peak, peak)
     warmup = training.warmup_share
     if warmup is None:
-        warmup = round(min(0.25, max(100 / steps, 0.02)), 6)
+        warmup = warmup_share(muon, steps)
     decay = training.decay_share
     if decay is None:
-        decay = min(0.65 if epochs <= 4 else 0.4, 1 - warmup)
+        decay = min(decay_share(muon, batch_tokens, epochs), 1 - warmup)
     weight_decay = training.weight_decay
     if weight_decay is None:
-        weight_decay = round(_clip(parameters / train_tokens, 0.1, 3.2), 4)
+        weight_decay = (
+            muon_weight_decay(parameters, train_tokens) if muon else adamw_weight_decay(parameters, train_tokens)
+        )
     decay_end = training.weight_decay_final_share
     if decay_end is None:
         decay_end = 0.0 if epochs <= 4 else 1.0
@@ -161,11 +176,17 @@ def _resolve_training(
         steps=steps,
         batch_size=batch_size,
         micro_batch=training.micro_batch if training.micro_batch is not None else batch_size,
-        learning_rate=rate,
+        optimizer=optimizer,
+        learning_rate=peak,
+        embedding_rate=rates.embeddings if training.embedding_rate is None else training.embedding_rate,
+        head_rate=rates.heads if training.head_rate is None else training.head_rate,
+        gain_rate=rates.gains if training.gain_rate is None else training.gain_rate,
         warmup_share=warmup,
         decay_share=decay,
         weight_decay=weight_decay,
         weight_decay_final_share=decay_end,
+        beta1=training.beta1 if training.beta1 is not None else 0.8 if muon else 0.9,
+        epsilon=training.epsilon if training.epsilon is not None else 1e-10 if muon else 1e-8,
         evaluation_every=every,
         evaluation_tokens=sample,
     )

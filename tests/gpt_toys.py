@@ -47,10 +47,8 @@ def shard(texts: list[list[int]]) -> TokenShard:
 
 def tiny_model(preset: str = "modern", **changes: Any) -> ModelConfig:
     """A resolved config of two small layers (`bigram`: of none)."""
-    shape = {} if preset == "bigram" else {"layers": 2, "width": 32, "heads": 2}
-    fields = {"preset": preset, **shape, "context": 16, "dropout": 0.0} | changes
-    vocab_size = fields.pop("vocab_size", VOCAB)
-    return resolve(ModelConfig(**fields), TrainingConfig(steps=10), vocab_size, 10_000)[0]
+    vocab_size = changes.pop("vocab_size", VOCAB)
+    return resolve(tiny_model_open(preset, **changes), TrainingConfig(steps=10), vocab_size, 10_000)[0]
 
 
 VARIANTS = {
@@ -75,15 +73,16 @@ def random_model(config: ModelConfig, seed: int = 7) -> GPT:
     return model
 
 
-def tiny_training(**changes: Any) -> TrainingConfig:
-    """A resolved config of a short training."""
+def tiny_training(preset: str = "modern", **changes: Any) -> TrainingConfig:
+    """A resolved config of a short training of the small model."""
     fields = {"steps": 20, "batch_size": 4, "learning_rate": 3e-3, "weight_decay": 0.1} | changes
-    return resolve(tiny_model_open(), TrainingConfig(**fields), VOCAB, 10_000)[1]
+    return resolve(tiny_model_open(preset), TrainingConfig(**fields), VOCAB, 10_000)[1]
 
 
-def tiny_model_open() -> ModelConfig:
+def tiny_model_open(preset: str = "modern", **changes: Any) -> ModelConfig:
     """The same small model, before it is resolved."""
-    return ModelConfig(layers=2, width=32, heads=2, context=16, dropout=0.0)
+    shape = {} if preset == "bigram" else {"layers": 2, "width": 32, "heads": 2}
+    return ModelConfig(**({"preset": preset, **shape, "context": 16, "dropout": 0.0} | changes))
 
 
 def write_job(folder: Path, model: dict[str, Any] | None = None, **training: Any) -> Path:
@@ -96,7 +95,7 @@ def write_job(folder: Path, model: dict[str, Any] | None = None, **training: Any
     job = {
         "run_dir": str(folder / "run"),
         "model": dataclasses.asdict(tiny_model(**(model or {}))),
-        "training": dataclasses.asdict(tiny_training(**training)),
+        "training": dataclasses.asdict(tiny_training((model or {}).get("preset", "modern"), **training)),
         "sources": {"made-up": {"weight": 1.0, **arrays}},
         "token_bytes": str(folder / "token_bytes.npy"),
         "eot_id": EOT,

@@ -4,12 +4,14 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import math
 
 import pytest
 
 from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.plan import matrix_parameters, resolve
+from gpt.rates import muon_rate
 
 
 def test_a_resolved_plan_leaves_nothing_open():
@@ -45,9 +47,13 @@ def test_a_bigram_model_has_the_width_of_its_table(vocab_size, width):
     assert by_hand.width == 96
 
 
-def test_the_training_follows_the_formulas():
+def adamw(**fields) -> TrainingConfig:
+    return TrainingConfig(optimizer="adamw", **fields)
+
+
+def test_the_training_follows_the_formulas_of_adamw():
     model = ModelConfig(layers=4, width=128, context=64)
-    shape, plan = resolve(model, TrainingConfig(steps=2000, batch_size=12), 2048, 600_000)
+    shape, plan = resolve(model, adamw(steps=2000, batch_size=12), 2048, 600_000)
     # by hand: 4 blocks of 4 x 128^2 + 3 x 128 x 384, and a head of 2048 x 128
     assert matrix_parameters(shape) == 4 * (65_536 + 147_456) + 262_144 == 1_114_112
     assert plan.learning_rate == 3e-3  # 0.895 x 1114112^-0.713 x 1536000^0.307 = 3.46e-3, above the cap
@@ -55,16 +61,51 @@ def test_the_training_follows_the_formulas():
     assert plan.decay_share == 0.65  # 2.56 epochs are at most 4
     assert plan.weight_decay == 1.8569  # parameters / tokens
     assert plan.weight_decay_final_share == 0
-    _, scarce = resolve(model, TrainingConfig(steps=2000, batch_size=12), 2048, 100_000)
-    _, plenty = resolve(model, TrainingConfig(steps=2000, batch_size=12), 2048, 10**9)
+    _, scarce = resolve(model, adamw(steps=2000, batch_size=12), 2048, 100_000)
+    _, plenty = resolve(model, adamw(steps=2000, batch_size=12), 2048, 10**9)
     assert (scarce.weight_decay, plenty.weight_decay) == (3.2, 0.1)  # 11.1 and 0.001, cut to the range
     assert shape.dropout == 0.0678  # 0.05 x log2(2.56)
     assert plan.evaluation_every == 50 and plan.micro_batch == 12
-    _, many = resolve(model, TrainingConfig(steps=20_000, batch_size=12), 2048, 600_000)
+    _, many = resolve(model, adamw(steps=20_000, batch_size=12), 2048, 600_000)
     assert many.decay_share == 0.4 and many.weight_decay_final_share == 1  # 25.6 epochs
     wide = ModelConfig(layers=12, context=1024)
-    _, large = resolve(wide, TrainingConfig(steps=1000, batch_size=32), 32768, 10**8)
+    _, large = resolve(wide, adamw(steps=1000, batch_size=32), 32768, 10**8)
     assert large.learning_rate == pytest.approx(3.35e-4, rel=2e-3)  # e^(ln 0.895 - 0.713 x 18.517 + 0.307 x 17.305)
+
+
+def test_the_training_follows_the_formulas_of_muon():
+    model = ModelConfig(layers=4, width=128, context=64)
+    _, plan = resolve(model, TrainingConfig(steps=1600, batch_size=12), 2048, 600_000)
+    assert (plan.optimizer, plan.beta1, plan.epsilon, plan.momentum) == ("muon", 0.8, 1e-10, 0.95)
+    assert plan.learning_rate == 0.025  # of a small batch
+    # by hand, with sqrt(768 / 128) = 2.449: 15 x 2.449 x 0.025, 0.4 x 2.449 x 0.025, 0.5 x 0.025
+    assert (plan.embedding_rate, plan.head_rate, plan.gain_rate) == (0.919, 0.0245, 0.0125)
+    assert plan.warmup_share == 0.02  # 32 steps, fewer than 40
+    assert plan.decay_share == 0.7  # 2.05 epochs, a small batch
+    assert plan.weight_decay == 0.6157  # 0.3 + 0.17 x 1114112 / 600000
+    _, tied = resolve(ModelConfig(layers=12, tied=True), TrainingConfig(steps=4000, batch_size=2048), 32768, 10**10)
+    assert tied.learning_rate == 0.04  # 0.02 x sqrt(2^21 / 2^19)
+    assert (tied.embedding_rate, tied.gain_rate, tied.warmup_share) == (0.006, 0.02, 0.01)
+    assert tied.decay_share == 0.65 and tied.weight_decay == 0.3019  # 0.3 + 0.17 x 110100480 / 10^10
+    classic = resolve(ModelConfig(preset="gpt2"), TrainingConfig(), 2048, 600_000)[1]
+    assert (classic.optimizer, classic.beta1, classic.epsilon) == ("adamw", 0.9, 1e-8)
+    assert classic.learning_rate == classic.embedding_rate == classic.head_rate == classic.gain_rate
+
+
+def test_the_rate_of_muon_has_no_gaps():
+    rates = [muon_rate(batch) for batch in range(2**10, 2**20, 2**10)]
+    assert rates[0] == rates[15] == 0.025
+    assert all(abs(math.log(after / before)) < 0.02 for before, after in itertools.pairwise(rates))
+
+
+def test_one_rate_sets_the_others_which_may_be_set_by_hand():
+    model = ModelConfig(layers=2, width=192, context=64)
+    _, halved = resolve(model, TrainingConfig(steps=10, learning_rate=0.01), 300, 10**6)
+    assert (halved.embedding_rate, halved.head_rate, halved.gain_rate) == (0.3, 0.008, 0.005)  # sqrt(768 / 192) = 2
+    by_hand = {"learning_rate": 0.01, "embedding_rate": 0.2, "head_rate": 0.03, "gain_rate": 0.04}
+    for optimizer in ("muon", "adamw"):
+        _, plan = resolve(model, TrainingConfig(optimizer=optimizer, steps=10, **by_hand), 300, 10**6)
+        assert {name: getattr(plan, name) for name in by_hand} == by_hand
 
 
 @pytest.mark.parametrize(
@@ -100,6 +141,10 @@ def test_a_model_that_cannot_work_is_refused(fields, words):
         ({"warmup_share": 0.6, "decay_share": 0.5}, ["0.6", "0.5"]),
         ({"batch_size": 4, "micro_batch": 5}, ["4", "5"]),
         ({"learning_rate": 0.0}, ["learning_rate", "0.0"]),
+        ({"optimizer": "sgd"}, ["sgd", "muon"]),
+        ({"embedding_rate": 0.0}, ["embedding_rate", "0.0"]),
+        ({"head_rate": 200.0}, ["head_rate", "200", "100"]),
+        ({"momentum": 1.0}, ["momentum", "1.0"]),
         ({"beta1": 1.0}, ["beta1", "1.0"]),
         ({"clip": 0.0}, ["clip"]),
         ({"epsilon": 0.0}, ["epsilon"]),

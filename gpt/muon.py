@@ -1,0 +1,68 @@
+"""Muon: momentum whose singular values are all made 1 before it is applied, for the matrices of the blocks.
+
+Method: Keller Jordan's (kellerjordan.github.io/posts/muon, github.com/KellerJordan/Muon) with Nesterov momentum and
+steps that grow with sqrt(rows / columns) of tall matrices; decoupled weight decay as in arXiv 2502.16982, but only
+where the update already pulls towards zero (arXiv 2510.12402). Matrices of one shape are computed together, on the CPU
+in float32, where bfloat16 is slow, elsewhere in bfloat16. Knows neither what the gradients' norm is nor when a step is
+bad: `gpt.optimizer` says so with each step.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gpt.adamw import Moment
+from gpt.groups import parts
+from gpt.orthogonal import orthogonalise
+
+
+class Muon:
+    """Updates named matrices; tensors that hold several (queries, keys, values) are updated one by one."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+        shapes: dict[tuple[int, int], dict[str, nn.Parameter]] = {}
+        for name, parameter in parameters.items():
+            rows, columns = parameter.shape
+            shapes.setdefault((rows // parts(name), columns), {})[name] = parameter
+        self.stacks = [Stack(shape, members) for shape, members in shapes.items()]
+
+    def step(self, moment: Moment, rate: float, weight_decay: float, momentum: float) -> None:
+        """Apply the matrices' gradients; `momentum` is the share of the earlier gradients, 0 to below 1."""
+        for stack in self.stacks:
+            stack.step(moment, rate, weight_decay, momentum)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as named tensors, each of its parameter's shape: it does not tell how matrices were stacked."""
+        return {f"momentum.{name}": tensor for stack in self.stacks for name, tensor in stack.momenta().items()}
+
+
+class Stack:
+    """All matrices of one shape (rows, columns), and their momentum (count, rows, columns)."""
+
+    def __init__(self, shape: tuple[int, int], parameters: dict[str, nn.Parameter]) -> None:
+        self.shape, self.parameters = shape, parameters
+        self.weights = [p.detach().view(-1, *shape) for p in parameters.values()]  # views: they change the weights
+        self.counts = [len(weight) for weight in self.weights]
+        self.momentum = torch.cat(self.weights).zero_()
+        self.growth = max(1.0, shape[0] / shape[1]) ** 0.5
+
+    def step(self, moment: Moment, rate: float, weight_decay: float, momentum: float) -> None:
+        """As `Muon.step`."""
+        gradients = torch.cat([p.grad.view(-1, *self.shape) for p in self.parameters.values() if p.grad is not None])
+        gradients = torch.where(moment.bad > 0, self.momentum, gradients.div_(moment.divisor))
+        self.momentum.lerp_(gradients, 1 - momentum)  # a bad step leaves it as it is, bit by bit
+        direction = gradients.lerp_(self.momentum, momentum)
+        direction = orthogonalise(direction.bfloat16() if direction.is_cuda else direction).float()
+        updates = list(direction.split(self.counts))
+        if weight_decay:
+            kept = torch._foreach_mul(updates, self.weights)
+            torch._foreach_sign_(kept)
+            torch._foreach_clamp_min_(kept, 0.0)  # 1 where update and weight agree in sign, else 0
+            torch._foreach_mul_(kept, weight_decay)
+            torch._foreach_addcmul_(updates, kept, self.weights)
+        torch._foreach_mul_(updates, rate * self.growth * (1 - moment.bad))
+        torch._foreach_sub_(self.weights, updates)
+
+    def momenta(self) -> dict[str, Tensor]:
+        """The momentum of each parameter, as views."""
+        chunks = zip(self.parameters.items(), self.momentum.split(self.counts), strict=True)
+        return {name: chunk.view(parameter.shape) for (name, parameter), chunk in chunks}
