@@ -45,8 +45,14 @@ def shard(texts: list[list[int]]) -> TokenShard:
     return TokenShard(Path("memory.npy"), flat, np.cumsum([0, *map(len, texts)]).astype(np.int64))
 
 
+def tiny_model_open(preset: str = "modern", **changes: Any) -> ModelConfig:
+    """A config of two small layers (`bigram`: of none), before it is resolved."""
+    shape = {} if preset == "bigram" else {"layers": 2, "width": 32, "heads": 2}
+    return ModelConfig(**({"preset": preset, **shape, "context": 16, "dropout": 0.0} | changes))
+
+
 def tiny_model(preset: str = "modern", **changes: Any) -> ModelConfig:
-    """A resolved config of two small layers (`bigram`: of none)."""
+    """The same, resolved."""
     vocab_size = changes.pop("vocab_size", VOCAB)
     return resolve(tiny_model_open(preset, **changes), TrainingConfig(steps=10), vocab_size, 10_000)[0]
 
@@ -77,12 +83,6 @@ def tiny_training(preset: str = "modern", **changes: Any) -> TrainingConfig:
     """A resolved config of a short training of the small model."""
     fields = {"steps": 20, "batch_size": 4, "learning_rate": 3e-3, "weight_decay": 0.1} | changes
     return resolve(tiny_model_open(preset), TrainingConfig(**fields), VOCAB, 10_000)[1]
-
-
-def tiny_model_open(preset: str = "modern", **changes: Any) -> ModelConfig:
-    """The same small model, before it is resolved."""
-    shape = {} if preset == "bigram" else {"layers": 2, "width": 32, "heads": 2}
-    return ModelConfig(**({"preset": preset, **shape, "context": 16, "dropout": 0.0} | changes))
 
 
 def write_job(folder: Path, model: dict[str, Any] | None = None, **training: Any) -> Path:
