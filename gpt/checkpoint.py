@@ -98,10 +98,8 @@ class CheckpointStore:
             if not _is_whole(folder):
                 note(f"Checkpoint {folder} is damaged; going on from an older one.")
                 continue
-            content = read_json(folder / "state.json")
-            refuse_other_identity(content["identity"], self.identity, folder)
-            tensors = {file.removesuffix(".safetensors"): load_file(folder / file) for file in content["files"]}
-            return Checkpoint(content["step"], tensors, content["state"], read_json(folder / "observed.json"))
+            refuse_other_identity(read_json(folder / "state.json")["identity"], self.identity, folder)
+            return read_state(folder, read_json(folder / "observed.json"))
         return None
 
     def sweep(self) -> None:
@@ -143,6 +141,22 @@ def write_state(folder: Path, checkpoint: Checkpoint, identity: Mapping[str, Any
     write_json(folder / "state.json", content | {"files": files})
 
 
+def read_state(folder: Path, observed: dict[str, Any] | None = None) -> Checkpoint:
+    """Read what `write_state` wrote and nobody has damaged."""
+    content = read_json(folder / "state.json")
+    tensors = {file.removesuffix(".safetensors"): load_file(folder / file) for file in content["files"]}
+    return Checkpoint(content["step"], tensors, content["state"], observed or {})
+
+
+def is_whole_state(folder: Path) -> bool:
+    """Whether `folder` holds what `write_state` wrote, byte for byte."""
+    try:
+        files = read_json(folder / "state.json")["files"]
+        return all((folder / f).exists() and digest(folder / f) == d for f, d in files.items())
+    except (GPTError, KeyError, AttributeError, TypeError, OSError):
+        return False
+
+
 def _holds(folder: Path, checkpoint: Checkpoint) -> bool:
     return _is_whole(folder) and read_json(folder / "state.json")["state"] == checkpoint.state
 
@@ -153,8 +167,7 @@ def _step(name: str) -> int:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        content = read_json(folder / "state.json")
         read_json(folder / "observed.json")
-        return all((folder / f).exists() and digest(folder / f) == d for f, d in content["files"].items())
-    except (GPTError, KeyError, AttributeError, OSError):
+    except GPTError:
         return False
+    return is_whole_state(folder)

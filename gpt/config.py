@@ -117,6 +117,8 @@ class TrainingConfig:
 
     steps: int | None = None
     """Updates of the weights, at least 1; by formula from the size of model and corpus."""
+    stop_at: int | None = None
+    """Step of the plan at which this run ends and publishes, 1 to steps; by formula steps. A later run goes on there."""
     batch_size: int | None = None
     """Sequences per update, each of the model's context length, at least 1; by formula from the tokens to be seen."""
     micro_batch: int | None = None
@@ -164,13 +166,26 @@ class TrainingConfig:
     """Steps between two lines of metrics, at least 1."""
 
     def __post_init__(self) -> None:
-        for field in ("steps", "batch_size", "micro_batch", "evaluation_every", "evaluation_tokens", "log_every"):
+        for field in (
+            "steps",
+            "stop_at",
+            "batch_size",
+            "micro_batch",
+            "evaluation_every",
+            "evaluation_tokens",
+            "log_every",
+        ):
             require_range(self, field, 1)
         for field in ("warmup_share", "decay_share", "final_rate_share", "weight_decay_final_share"):
             require_range(self, field, 0, 1)
         require_range(self, "weight_decay", 0, 10)
         require_range(self, "seed", 0, 2**63 - 1)
         require(self.optimizer in (None, "muon", "adamw"), "optimizer", repr(self.optimizer), "'muon' or 'adamw'")
+        if self.steps is not None and self.stop_at is not None and self.stop_at > self.steps:
+            raise ValueError(
+                f"stop_at is {self.stop_at} and steps is {self.steps}, but a run ends within its plan: lower stop_at, "
+                f"or raise steps."
+            )
         rate = self.learning_rate
         require(rate is None or 0 < rate <= 1, "learning_rate", rate, "above 0 and at most 1")
         for field in ("embedding_rate", "head_rate", "gain_rate"):

@@ -36,7 +36,7 @@ def final_train_loss(job: RunJob) -> float | None:
     lines = [line for line in read_lines(job.run_dir / "metrics.jsonl") if line["kind"] == "train"]
     total, steps = 0.0, 0
     for before, line in zip([{"step": 0}, *lines], lines, strict=False):
-        if line["step"] > 0.95 * job.training.steps and line["loss"] is not None:
+        if line["step"] > 0.95 * job.training.stop_at and line["loss"] is not None:
             total += line["loss"] * (line["step"] - before["step"])
             steps += line["step"] - before["step"]
     return total / steps if steps else None

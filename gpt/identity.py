@@ -6,8 +6,12 @@ from typing import Any
 
 from gpt.errors import GPTError
 
+RESTORE = "Restore the old values, or train in a new run_dir (delete this one to start over)."
 
-def refuse_other_identity(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+
+def refuse_other_identity(
+    saved: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path, remedy: str = RESTORE
+) -> None:
     """Raise GPTError naming each differing field with both values, unless the identities are equal."""
     before, now = flat_identity(saved), flat_identity(wanted)
     differing = [
@@ -16,10 +20,7 @@ def refuse_other_identity(saved: Mapping[str, Any], wanted: Mapping[str, Any], f
         if before.get(key) != now.get(key)
     ]
     if differing:
-        raise GPTError(
-            f"{folder} cannot be continued: {'; '.join(differing)}. Restore the old values, or train in a new run_dir "
-            f"(delete this one to start over)."
-        )
+        raise GPTError(f"{folder} cannot be continued: {'; '.join(differing)}. {remedy}")
 
 
 def flat_identity(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig, require, require_range
+from gpt.start import Start
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -40,7 +41,7 @@ class Runtime:
     device: Device = "auto"
     threads: int | None = None
     """CPU threads, at least 1; None leaves it to torch. Another number may change the last bits of a result."""
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: float = 20.0
     """Time between two checkpoints, at least 0 (after every step)."""
     compile: bool = True
     """Whether to compile the training step; only done on CUDA."""
@@ -78,6 +79,7 @@ class RunJob:
     eot_id: int
     tokenizer_digest: str
     data_digest: str
+    start: Start = field(default_factory=Start)
     sampling: SamplePlan = field(default_factory=SamplePlan)
     runtime: Runtime = field(default_factory=Runtime)
 
@@ -101,6 +103,7 @@ class RunJob:
             "eot_id": self.eot_id,
             "tokenizer_digest": self.tokenizer_digest,
             "data_digest": self.data_digest,
+            **self.start.identity(),
         }  # fmt: skip
 
 

@@ -24,7 +24,10 @@ WEIGHTS, DROPOUT = 1, 3  # which stream of random numbers out of the one seed
 
 
 class Learner:
-    """`step` counts the updates done; `rate_scale` multiplies the scheduled learning rate."""
+    """`step` counts the updates done, `first` those of the runs that this one extends, which saw other data.
+
+    The scheduled learning rate is multiplied by `rate_scale` and by `rate_share`, which is the run's own and not saved.
+    """
 
     def __init__(
         self,
@@ -54,8 +57,8 @@ class Learner:
         """Back to step 0, with the starting weights that the seed gives."""
         self.model.initialise(derive(self.training.seed, WEIGHTS))
         self.optimizer = Optimizer(self.model, self.training)
-        self.step = 0
-        self.rate_scale = 1.0
+        self.step = self.first = 0
+        self.rate_scale = self.rate_share = 1.0
         self.loss_scale = LossScale() if mixed_type(self.device) == torch.float16 else None
         # sum and number of the finite losses since `take_loss`, kept on the device
         wide = torch.float32 if self.device.type == "mps" else torch.float64
@@ -64,7 +67,7 @@ class Learner:
 
     def rate(self, step: int) -> float:
         """The learning rate of update `step`, counted from 0."""
-        return self.rate_scale * learning_rate(step, self.training)
+        return self.rate_scale * self.rate_share * learning_rate(step, self.training)
 
     @property
     def tokens_per_step(self) -> int:
@@ -77,7 +80,7 @@ class Learner:
         The loss is the sum over all targets of the batch divided by their number, however the batch is split into
         micro-batches. When it or the gradient is not finite, the weights stay and the optimizer counts it.
         """
-        ids = torch.from_numpy(self.batches.batch(self.step))
+        ids = torch.from_numpy(self.batches.batch(self.first + self.step))
         if self.device.type == "cuda":
             ids = ids.pin_memory()
         if self.device.type != "cpu":
@@ -117,7 +120,7 @@ class Learner:
     def _accumulate(self, ids: Tensor) -> Tensor:
         """One pass over the batch in micro-batches; gradients are multiplied by the loss scale, the loss is not."""
         if self.config.dropout:
-            torch.manual_seed(derive(self.training.seed, DROPOUT, self.step))
+            torch.manual_seed(derive(self.training.seed, DROPOUT, self.first + self.step))
         scale = 1.0 if self.loss_scale is None else self.loss_scale.scale
         loss = torch.zeros((), device=self.device)
         for micro in ids.split(self.micro_batch):
@@ -139,6 +142,7 @@ class Learner:
         """All of the state, as groups of named tensors and as JSON."""
         tensors = {"weights": self.model.state_dict(), "optimizer": self.optimizer.tensors()}
         numbers = {
+            "first": self.first,
             "rate_scale": self.rate_scale,
             "loss_total": self.loss_total.item(),
             "loss_steps": self.loss_steps.item(),
@@ -149,7 +153,7 @@ class Learner:
 
     def restore(self, step: int, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
         """Take over what `saved` returned after `step` updates."""
-        self.step = step
+        self.step, self.first = step, numbers["first"]
         self.model.load_state_dict(tensors["weights"])
         self.optimizer.restore(tensors["optimizer"])
         self.rate_scale = numbers["rate_scale"]
@@ -157,3 +161,11 @@ class Learner:
             self.loss_scale.restore(numbers["loss_scale"])
         self.loss_total.fill_(numbers["loss_total"])
         self.loss_steps.fill_(numbers["loss_steps"])
+
+    def extend(self) -> None:
+        """Count from here as from the beginning of a run; the data goes on where it was, as do the optimizer's memories."""
+        self.first, self.step = self.first + self.step, 0
+        self.rate_scale = 1.0
+        self.optimizer.skipped.zero_()
+        self.optimizer.bad_in_a_row.zero_()
+        self.take_loss()

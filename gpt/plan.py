@@ -174,6 +174,7 @@ def _resolve_training(
     return replace(
         training,
         steps=steps,
+        stop_at=training.stop_at if training.stop_at is not None else steps,
         batch_size=batch_size,
         micro_batch=training.micro_batch if training.micro_batch is not None else batch_size,
         optimizer=optimizer,

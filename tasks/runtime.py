@@ -45,7 +45,7 @@ class Runtime(BaseModel):
         None, description="Service that also gets the trainer's numbers; its package must be installed."
     )
     checkpoint_seconds: float = Field(
-        30.0, ge=0, description="Time between two checkpoints of the trainer, in seconds."
+        20.0, ge=0, description="Time between two checkpoints of the trainer, in seconds."
     )
 
     @property
