@@ -15,7 +15,17 @@ from typer._click.exceptions import ClickException  # typer carries its own clic
 
 from data.errors import TextmillError
 from data.store import Store
-from flows import cli_corpus, cli_duplicates, cli_export, cli_forget, cli_generate, cli_sources, cli_store, ui
+from flows import (
+    cli_corpus,
+    cli_duplicates,
+    cli_export,
+    cli_forget,
+    cli_generate,
+    cli_sources,
+    cli_store,
+    cli_train,
+    ui,
+)
 from flows.recipe import Recipe, RecipeError, read_setting, unknown_name, with_overrides
 from flows.recipes import load_recipe, recipe_values
 from flows.settings import prepare_prefect, quieten_prefect
@@ -41,6 +51,7 @@ app.command("corpus")(cli_corpus.corpus)
 app.command("duplicates")(cli_duplicates.duplicates)
 app.command("forget")(cli_forget.forget)
 app.command("generate")(cli_generate.generate)
+app.command("train")(cli_train.train)
 app.command("export")(cli_export.export)
 app.command("ui")(ui.ui)
 

@@ -64,6 +64,11 @@ class Recipe(BaseModel):
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="How text becomes ids.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="Shape of the model.")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="How the model is trained.")
+    init_from: str | None = Field(
+        None,
+        description="Earlier model whose weights the training begins with: a reference such as model/abc123, or the "
+        "folder of a model; null: weights drawn by the seed. Needs the same tokenizer and shape.",
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How the model is scored.")
     sampling: SamplingRecipe = Field(default_factory=SamplingRecipe, description="What the model is asked to write.")
 

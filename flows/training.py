@@ -7,6 +7,7 @@ from prefect import flow
 from data.errors import TextmillError
 from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
+from tasks.continuing import Continuation, continue_training, named_continuation
 from tasks.judging import evaluate, sample
 from tasks.prepared import Prepared, newest
 from tasks.registry import Stage
@@ -24,8 +25,16 @@ def training(
     refresh: list[Stage] = [],  # noqa: B006 - the same
     until: Stage | None = None,
     runtime: Runtime = Runtime(),  # noqa: B008 - the same
+    continue_from: str | None = None,
+    steps: int | None = None,
+    rate_share: float | None = None,
 ) -> dict[str, Any]:
     """Train on the newest corpus of a recipe, as the flow `corpus` left it; no source is looked at.
+
+    With `continue_from` a model of this recipe goes on from its last state. When its run ended before its plan did
+    (training.stop_at), the plan goes on, and all parts together give what one run of the plan gives. A finished one is
+    extended: the rate rises again and falls over the added steps. Another corpus, tokenizer or plan than the model's is
+    refused.
 
     Args:
         recipe: Everything that changes the result; its corpus settings are taken as they were when the corpus was made.
@@ -33,19 +42,27 @@ def training(
         refresh: Stages to build again even where their artifacts exist.
         until: Last stage to run.
         runtime: Where and how fast; changes no result.
+        continue_from: Model to go on from, for example model/abc123.
+        steps: How many steps to add to it.
+        rate_share: For a finished one, the highest learning rate as a share of its plan's; left out, 0.5.
     """
     recipe, run = start_run(recipe, overrides, refresh, until, runtime)
+    wanted = named_continuation(run, continue_from, steps, rate_share)
     with run:
-        build_model(run, recipe, newest(run))
+        build_model(run, recipe, newest(run), wanted)
     return run.summary()
 
 
-def build_model(run: Run, recipe: Recipe, prepared: Prepared) -> None:
-    """All stages of a model in their order; metrics of the run go to `run.metrics`."""
+def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuation | None = None) -> None:
+    """All stages of a model in their order, or of more steps of one; metrics of the run go to `run.metrics`."""
     arrays = _weighted(recipe, prepared)
     sampling = recipe.sampling.config()
     prompts = recipe.sampling.prompts
-    model = train(run, arrays, recipe.model, recipe.training, prompts, sampling, recipe.name)
+    settings, label = (recipe.model, recipe.training), recipe.name
+    if wanted is None:
+        model = train(run, arrays, *settings, prompts, sampling, label, recipe.init_from)
+    else:
+        model = continue_training(run, wanted, arrays, prompts, sampling, label, settings)
     tokens = tuple(slot.ref for slot in prepared.tokens)
     run.metrics.update(collect_metrics(run.store, model, None, tokens))
     run.finish("model")

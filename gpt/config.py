@@ -118,7 +118,7 @@ class TrainingConfig:
     steps: int | None = None
     """Updates of the weights, at least 1; by formula from the size of model and corpus."""
     stop_at: int | None = None
-    """Step of the plan at which this run ends and publishes, 1 to steps; by formula steps. A later run goes on there."""
+    """Step at which this run ends, 1 to steps; a later run goes on with the plan there. By formula steps."""
     batch_size: int | None = None
     """Sequences per update, each of the model's context length, at least 1; by formula from the tokens to be seen."""
     micro_batch: int | None = None

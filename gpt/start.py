@@ -7,7 +7,7 @@ is said what each of them needs and refuses; imports no torch, so that it can be
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ MAY_DIFFER = ("dropout", "context")  # between a model and the one whose weights
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins from; nothing given: the weights that its seed gives. Digests belong to its identity, paths not.
+    """What a run begins from; by default weights drawn by its seed. Digests belong to its identity, paths do not.
 
     init_from      folder of a model (model.json, model.safetensors) whose weights it begins with
     init_digest    SHA-256 of those weights' file (`weights_digest`)
@@ -76,6 +76,13 @@ def state_digest(state: Path) -> str:
     if not (state / STATE_FILE).is_file():
         raise GPTError(f"{state} holds no {STATE_FILE}: a run goes on only from a model that was published with it.")
     return digest(state / STATE_FILE)
+
+
+def shaped_like(model: ModelConfig, folder: Path) -> ModelConfig:
+    """What `model` leaves open of its shape, as the model in `folder` has it."""
+    theirs = read_job(ModelConfig, folder / "model.json")
+    opened = {name for name, value in vars(model).items() if value is None} - {"dropout", "vocab_size"}
+    return replace(model, **{name: getattr(theirs, name) for name in opened})
 
 
 def refuse_other_model(folder: Path, model: ModelConfig, tokenizer_digest: str) -> None:

@@ -126,7 +126,7 @@ class Trainer:
         self._leave_if_asked()
 
     def _after_update(self, norm: torch.Tensor) -> None:
-        """Everything between two updates: what is written down, the checkpoint that counts on it, a look at the model."""
+        """Everything between two updates: the diary, the checkpoint that counts on it, a look at the model."""
         training, step = self.job.training, self.learner.step
         last = step == training.stop_at
         logging = last or step == 1 or step % training.log_every == 0
@@ -298,7 +298,7 @@ class Trainer:
         training = self.job.training
         state = self.saver.copy(self._checkpoint(), self._lasting())
         if training.stop_at < training.steps and (training.stop_at % training.evaluation_every or not self.best):
-            self._evaluate()  # for what is published now; the whole plan has no such look, so the state knows nothing of it
+            self._evaluate()  # a look that the whole plan does not have, so the state knows nothing of it
         self.events.close()
         self.tracker.close()
         self.learner.model.load_state_dict(self.best)

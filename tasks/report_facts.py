@@ -151,7 +151,7 @@ def gather_facts(store: Store, made: Made) -> RunFacts:
     trained = store.manifest(made.model)
     model, training = trained.recipe.config["model"], trained.recipe.config["training"]
     sources = _sources(store, made)
-    tokens_seen = training["steps"] * training["batch_size"] * model["context"]
+    tokens_seen = training.get("stop_at", training["steps"]) * training["batch_size"] * model["context"]
     return RunFacts(
         model=model,
         training=training,

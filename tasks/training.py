@@ -22,7 +22,9 @@ from data.tokenizers.load import Tokenizer, load_tokenizer
 from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.plan import resolve
+from gpt.start import shaped_like
 from gpt.train import lock
+from tasks.beginning import DIARIES, Beginning, earlier_part, from_part, from_weights, weights_folder
 from tasks.mixing import capped_weights
 from tasks.process import POLL, run_gpt
 from tasks.progress import watcher
@@ -97,52 +99,82 @@ def train(
     prompts: Sequence[str],
     sampling: SamplingConfig,
     name: str,
+    init_from: str | None = None,
 ) -> ArtifactRef:
     """Train a model on `arrays`; returns the artifact with its best weights.
 
     Prompts are completed along the way at steps 0, 1, 3, 10, 30, ... and at the end; they are observed only, so other
-    prompts do not train anew. Raises TextmillError for combinations that cannot work.
+    prompts do not train anew. With `init_from` (a model artifact or a folder) it begins with those weights. When the
+    store holds an earlier part of the same plan, it goes on from there. Raises TextmillError for what cannot work.
     """
-    manifests = [run.store.manifest(slot.ref) for slot in arrays.slots]
+    folder, ref = weights_folder(run, init_from) if init_from else (None, None)
+    shape, plan = resolve_plan(run, arrays, shaped_like(model, folder) if folder else model, training)
+    arrays = capped(run, arrays, shape, plan)
+    beginning = from_weights(run, folder, ref, shape, arrays.tokenizer) if folder else Beginning()
+    return train_planned(run, arrays, shape, plan, prompts, sampling, name, beginning)
+
+
+def train_planned(
+    run: Run,
+    arrays: Arrays,
+    shape: ModelConfig,
+    plan: TrainingConfig,
+    prompts: Sequence[str],
+    sampling: SamplingConfig,
+    name: str,
+    beginning: Beginning,
+) -> ArtifactRef:
+    """Train by a resolved plan from a given beginning; an earlier part of the same plan is gone on from."""
     tokenizer = load_tokenizer(run.store.path(arrays.tokenizer))
-    total = {
-        key: sum(int(m.counts.get(key, 0)) for m in manifests)
-        for key in ("train_tokens", "validation_tokens", "train_bytes")
-    }
-    try:
-        shape, plan = resolve(
-            model,
-            training,
-            tokenizer.vocab_size,
-            total["train_tokens"],
-            total["validation_tokens"],
-            total["train_bytes"],
-        )
-    except GPTError as error:
-        raise TextmillError(str(error)) from error
-    arrays = _capped(run, arrays, (plan.steps or 0) * (plan.batch_size or 0) * (shape.context or 0))
     recipe = {
         "model": asdict(shape),
         "training": asdict(plan),
         "arrays": arrays.recipe(),
         "eot_id": tokenizer.eot_id,
+        **beginning.config,
     }
+    wanted = identity("model", recipe, {**arrays.inputs(), **beginning.inputs})
+    again = "model" in run.refresh
+    is_part = beginning.diary is not None
+    if not is_part and not again and not run.store.find("model", [wanted.key]):
+        part = earlier_part(run, wanted)
+        beginning = replace(beginning, **vars(from_part(run, part))) if part else beginning
     job = arrays.job(run) | {
         "model": asdict(shape),
         "training": asdict(plan),
         "tokenizer_digest": arrays.tokenizer.digest,
         "data_digest": text_digest(canonical_json(arrays.recipe())),
-        "sampling": asdict(sampling) | {"prompts": prompt_ids(tokenizer, prompts), "steps": log_steps(plan.steps or 0)},
+        "start": beginning.start,
+        "sampling": asdict(sampling)
+        | {"prompts": prompt_ids(tokenizer, prompts), "steps": log_steps(plan.stop_at or 0)},
         "runtime": trainer_runtime(run.runtime) | run.runtime.model_dump(include=TRAINING_ONLY),
     }
-    unit = Unit(
-        name, name, identity("model", recipe, arrays.inputs()), arrays.refs(), partial(_train, job, list(prompts))
-    )
+    refs = (*arrays.refs(), *beginning.refs)
+    unit = Unit(name, name, wanted, refs, partial(_train, job, list(prompts), beginning.diary))
     return run_unit(run, "model", unit)
 
 
-def _capped(run: Run, arrays: Arrays, drawn: int) -> Arrays:
-    """`arrays` with weights that keep every source's `max_epochs` when `drawn` training tokens are seen in all."""
+def resolve_plan(
+    run: Run, arrays: Arrays, model: ModelConfig, training: TrainingConfig
+) -> tuple[ModelConfig, TrainingConfig]:
+    """What a recipe leaves open, by formula from the arrays. Raises TextmillError for what cannot work."""
+    manifests = [run.store.manifest(slot.ref) for slot in arrays.slots]
+    total = {
+        key: sum(int(m.counts.get(key, 0)) for m in manifests)
+        for key in ("train_tokens", "validation_tokens", "train_bytes")
+    }
+    vocab_size = load_tokenizer(run.store.path(arrays.tokenizer)).vocab_size
+    try:
+        return resolve(
+            model, training, vocab_size, total["train_tokens"], total["validation_tokens"], total["train_bytes"]
+        )
+    except GPTError as error:
+        raise TextmillError(str(error)) from error
+
+
+def capped(run: Run, arrays: Arrays, shape: ModelConfig, plan: TrainingConfig) -> Arrays:
+    """`arrays` with weights that keep every source's `max_epochs` over the whole plan."""
+    drawn = (plan.steps or 0) * (plan.batch_size or 0) * (shape.context or 0)
     tokens = {
         name: sum(int(run.store.manifest(slot.ref).counts["train_tokens"]) for slot in arrays.of(name))
         for name in arrays.sources
@@ -158,11 +190,11 @@ def _capped(run: Run, arrays: Arrays, drawn: int) -> Arrays:
     return replace(arrays, weights=weights)
 
 
-def _train(job: dict[str, Any], prompts: list[str], build: Build, progress: UnitProgress) -> Facts:
+def _train(job: dict[str, Any], prompts: list[str], diary: Path | None, build: Build, progress: UnitProgress) -> Facts:
     run_dir = build.keep
     run_file = run_dir / "RUN.json"
     run_file.write_text(json.dumps(job | {"run_dir": str(run_dir)}, indent=1, sort_keys=True) + "\n")
-    steps = job["training"]["steps"]
+    steps = job["training"]["stop_at"]
     heard_at, validation = 0.0, ""
 
     def on_record(record: dict[str, Any]) -> None:
@@ -177,6 +209,10 @@ def _train(job: dict[str, Any], prompts: list[str], build: Build, progress: Unit
             progress(record["step"], steps, "steps", note)
 
     _wait_for_earlier_trainer(run_dir)
+    if diary is not None and not (run_dir / DIARIES[0]).exists():
+        for name in DIARIES:
+            if (diary / name).exists():  # the trainer cuts it back to where it goes on
+                shutil.copyfile(diary / name, run_dir / name)
     run_gpt("gpt.train", run_file, run_dir / "train.log", run_dir / "metrics.jsonl", on_record)
     final = run_dir / "final"
     for path in final.iterdir():

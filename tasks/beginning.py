@@ -1,0 +1,119 @@
+"""What a training begins from, as the model stage sees it: weights or a state out of an earlier model.
+
+Says what of it enters RUN.json, the key and the lineage; the rules are those of `gpt.start`.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from data.errors import TextmillError
+from data.manifest import ArtifactRef, Identity, Manifest
+from gpt.config import ModelConfig
+from gpt.errors import GPTError
+from gpt.start import STATE, refuse_other_model, state_digest, weights_digest
+from tasks.run import Run
+from tasks.runtime import PROJECT_ROOT
+
+DIARIES = ("metrics.jsonl", "samples.jsonl")
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """By default the weights that the seed gives.
+
+    start   entry of RUN.json
+    config  what of it enters the identity's config
+    inputs  digests by role, for the identity
+    refs    artifacts that it comes from
+    diary   where the metrics and samples of an earlier part of the same plan lie
+    """
+
+    start: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    refs: tuple[ArtifactRef, ...] = ()
+    diary: Path | None = None
+
+
+def weights_folder(run: Run, init_from: str) -> tuple[Path, ArtifactRef | None]:
+    """Where the weights that a recipe's `init_from` names lie: a model artifact, or a folder that holds a model."""
+    folder = PROJECT_ROOT / Path(init_from).expanduser()
+    if not init_from.startswith("model/") and (folder / "model.json").is_file():
+        return folder, None
+    try:
+        ref = find_model(run, init_from)
+    except TextmillError as error:
+        raise TextmillError(
+            f"init_from is {init_from!r}, no folder with a model.json, and in the store: {error}"
+        ) from None
+    return run.store.path(ref), ref
+
+
+def from_weights(
+    run: Run, folder: Path, ref: ArtifactRef | None, model: ModelConfig, tokenizer: ArtifactRef
+) -> Beginning:
+    """Begin a new plan with the weights in `folder`. Raises TextmillError when they do not fit model or tokenizer."""
+    try:
+        refuse_other_model(folder, model, tokenizer.digest)
+        digest = run.store.manifest(ref).files["model.safetensors"].sha256 if ref else weights_digest(folder)
+    except GPTError as error:
+        raise TextmillError(str(error)) from error
+    start = {"init_from": str(folder), "init_digest": digest}
+    return Beginning(start, inputs={"init_from": digest}, refs=(ref,) if ref else ())
+
+
+def from_part(run: Run, part: ArtifactRef) -> Beginning:
+    """Go on with the plan of which `part` is the result so far; what that began from stays in the identity."""
+    manifest, folder = run.store.manifest(part), run.store.path(part)
+    start: dict[str, Any] = {"continue_from": str(folder / STATE)}
+    began = {role: str(d) for role, d in manifest.recipe.inputs.items() if role in ("init_from", "extends")}
+    if "init_from" in began:
+        start["init_digest"] = began["init_from"]
+    config = {}
+    if "extends" in began:
+        config = {"rate_share": manifest.recipe.config["rate_share"]}
+        start |= {"extends_digest": began["extends"], **config}
+    return Beginning(start, config, began, (part,), folder / "observed")
+
+
+def from_finished(run: Run, model: ArtifactRef, rate_share: float) -> Beginning:
+    """Extend the finished run that made `model`. Raises TextmillError when its state was not kept."""
+    state = run.store.path(model) / STATE
+    try:
+        digest = state_digest(state)
+    except GPTError as error:
+        raise TextmillError(str(error)) from error
+    config = {"rate_share": rate_share}
+    start = {"extends": str(state), "extends_digest": digest, **config}
+    return Beginning(start, config, {"extends": digest}, (model,))
+
+
+def earlier_part(run: Run, wanted: Identity) -> ArtifactRef | None:
+    """The farthest published part of the plan that `wanted` is a later part of, if there is one."""
+    end = wanted.config["training"]["stop_at"]
+    parts: list[tuple[int, ArtifactRef]] = []
+    for manifest in run.store.manifests("model"):
+        reached = stop_of(manifest)
+        if reached < end and _at(manifest.recipe, end) == wanted and run.store.find("model", [manifest.key]):
+            parts.append((reached, manifest.ref))
+    return max(parts)[1] if parts else None
+
+
+def stop_of(manifest: Manifest) -> int:
+    """The step at which a model's run has ended."""
+    training = manifest.recipe.config["training"]
+    return int(training.get("stop_at", training["steps"]))
+
+
+def find_model(run: Run, text: str) -> ArtifactRef:
+    """The model artifact that `text` names. Raises TextmillError when it names none, or something else."""
+    ref = run.store.resolve(text)
+    if ref.stage != "model":
+        raise TextmillError(f"{ref} is no model; `textmill ls model` lists them.")
+    return ref
+
+
+def _at(identity: Identity, end: int) -> Identity:
+    training = identity.config["training"] | {"stop_at": end}
+    return replace(identity, config=identity.config | {"training": training})
