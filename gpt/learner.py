@@ -163,7 +163,7 @@ class Learner:
         self.loss_steps.fill_(numbers["loss_steps"])
 
     def extend(self) -> None:
-        """Count from here as from the beginning of a run; the data goes on where it was, the optimizer keeps its state."""
+        """Count from here as from the beginning of a run; data go on where they were, the optimizer keeps its state."""
         self.first, self.step = self.first + self.step, 0
         self.rate_scale = 1.0
         self.optimizer.skipped.zero_()
