@@ -48,19 +48,19 @@ class Stack:
     def step(self, moment: Moment, rate: float, weight_decay: float, momentum: float) -> None:
         """As `Muon.step`."""
         gradients = torch.cat([p.grad.view(-1, *self.shape) for p in self.parameters.values() if p.grad is not None])
-        gradients = torch.where(moment.bad > 0, self.momentum, gradients.div_(moment.divisor))
-        self.momentum.lerp_(gradients, 1 - momentum)  # a bad step leaves it as it is, bit by bit
+        gradients.div_(moment.divisor).nan_to_num_(0.0, 0.0, 0.0)  # what is not finite here comes with a bad step
+        self.momentum.lerp_(gradients, (1 - momentum) * (1 - moment.bad))  # which leaves this bit by bit
         direction = gradients.lerp_(self.momentum, momentum)
-        direction = orthogonalise(direction.bfloat16() if direction.is_cuda else direction).float()
+        direction = orthogonalise(direction.bfloat16() if direction.is_cuda else direction).float().contiguous()
         updates = list(direction.split(self.counts))
         if weight_decay:
             kept = torch._foreach_mul(updates, self.weights)
             torch._foreach_sign_(kept)
             torch._foreach_clamp_min_(kept, 0.0)  # 1 where update and weight agree in sign, else 0
-            torch._foreach_mul_(kept, weight_decay)
-            torch._foreach_addcmul_(updates, kept, self.weights)
-        torch._foreach_mul_(updates, rate * self.growth * (1 - moment.bad))
-        torch._foreach_sub_(self.weights, updates)
+            torch._foreach_addcmul_(updates, kept, self.weights, value=weight_decay)
+        share = rate * self.growth * (1 - moment.bad)  # 0 in a bad step
+        for weight, update in zip(self.weights, updates, strict=True):
+            weight.addcmul_(update, share, value=-1.0)
 
     def momenta(self) -> dict[str, Tensor]:
         """The momentum of each parameter, as views."""

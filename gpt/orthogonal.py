@@ -38,9 +38,9 @@ def orthogonalise(stack: Tensor, steps: Sequence[tuple[float, float, float]] = E
     scale = squared.rsqrt().to(x.dtype)
     # in bfloat16 repeated products of the Gram matrix would lose its small eigenvalues
     if x.dtype != torch.bfloat16 and x.shape[-1] >= LONG * x.shape[-2]:
-        result = (_polynomial_of_gram(gram, steps) * scale) @ x
-    else:
-        result = _polynomial(x * scale, gram, steps)
+        factor = _polynomial_of_gram(gram, steps) * scale  # symmetric
+        return stack @ factor if tall else factor @ stack
+    result = _polynomial(x * scale, gram, steps)
     return result.mT if tall else result
 
 

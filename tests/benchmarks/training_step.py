@@ -97,12 +97,12 @@ def plain_step(vocab_size: int, tokens: Path) -> Callable[[], None]:
     return step
 
 
-def our_step(preset: str, vocab_size: int, paths: ShardPaths) -> Callable[[], object]:
+def our_step(preset: str, optimizer: str, vocab_size: int, paths: ShardPaths) -> Callable[[], object]:
     """The trainer's own update, data, schedule and checks for bad steps included."""
     shard = open_shard(paths, 0)
     model, training = resolve(
         ModelConfig(preset=preset, layers=LAYERS, width=WIDTH, heads=HEADS, context=CONTEXT, dropout=0.0),  # type: ignore[arg-type]
-        TrainingConfig(steps=100_000, batch_size=BATCH, learning_rate=1e-3, weight_decay=0.1),
+        TrainingConfig(optimizer=optimizer, steps=100_000, batch_size=BATCH, learning_rate=1e-3, weight_decay=0.1),  # type: ignore[arg-type]
         vocab_size,
         len(shard.tokens),
     )
@@ -151,8 +151,9 @@ def main() -> None:
             paths = made_up_tokens(Path(folder), vocab_size)
             steps: dict[str, Callable[[], object]] = {
                 "plain PyTorch GPT": plain_step(vocab_size, paths.tokens),
-                "ours, gpt2": our_step("gpt2", vocab_size, paths),
-                "ours, modern": our_step("modern", vocab_size, paths),
+                "ours, gpt2, AdamW": our_step("gpt2", "adamw", vocab_size, paths),
+                "ours, modern, AdamW": our_step("modern", "adamw", vocab_size, paths),
+                "ours, modern, Muon": our_step("modern", "muon", vocab_size, paths),
             }
             times = medians(steps, arguments.rounds, arguments.steps)
             plain = times["plain PyTorch GPT"]
