@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,17 +20,17 @@ from flows import (
     cli_export,
     cli_forget,
     cli_generate,
+    cli_plan,
     cli_sources,
     cli_store,
     cli_train,
     ui,
 )
-from flows.recipe import Recipe, RecipeError, read_setting, unknown_name, with_overrides
-from flows.recipes import load_recipe, recipe_values
+from flows.recipe import RecipeError, unknown_name
+from flows.recipes import chosen_recipe, chosen_runtime, recipe_values
 from flows.settings import prepare_prefect, quieten_prefect
 from gpt.errors import GPTError
 from tasks.registry import STAGES, Stage
-from tasks.runtime import Runtime
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 SHOWN_NOTES = 8  # warnings printed at the end of a run without a report
@@ -50,6 +49,7 @@ app.command("verify")(cli_store.verify)
 app.command("corpus")(cli_corpus.corpus)
 app.command("duplicates")(cli_duplicates.duplicates)
 app.command("forget")(cli_forget.forget)
+app.command("plan")(cli_plan.plan)
 app.command("generate")(cli_generate.generate)
 app.command("train")(cli_train.train)
 app.command("export")(cli_export.export)
@@ -76,9 +76,8 @@ def run(
     started = time.perf_counter()
     stages = [_stage(stage) for stage in refresh or []]
     last = _stage(until) if until is not None else None
-    recipe = _recipe(name, path, [read_setting(text) for text in settings or []])
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu, cuda or mps.")
+    recipe = chosen_recipe(name, path, settings or [])
+    runtime = chosen_runtime(device, offline)
     prepare_prefect()
     quieten_prefect()
     from flows.console import console_watcher
@@ -88,7 +87,7 @@ def run(
 
     tie_temporary_server()
     with console_watcher() as watcher, watch_with(watcher):
-        summary = pipeline(recipe=recipe, refresh=stages, until=last, runtime=Runtime(device=device, offline=offline))
+        summary = pipeline(recipe=recipe, refresh=stages, until=last, runtime=runtime)
     summary["total_seconds"] = round(time.perf_counter() - started, 3)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False), flush=True)
@@ -101,21 +100,6 @@ def recipes() -> None:
     """List the recipes of prefect.yaml."""
     for name, (description, _) in recipe_values().items():
         print(f"{name:<18} {description}")
-
-
-def _recipe(name: str, path: str | None, overrides: list[tuple[str, Any]]) -> Recipe:
-    recipe = load_recipe(name)
-    if path is not None:
-        folders = [key for key, source in recipe.sources.items() if getattr(source, "path", None)]
-        if len(folders) != 1:
-            count = len(folders) or "none; for a folder of your own: textmill run folder --path PATH"
-            raise RecipeError(f"--path is for recipes with one source that has a path; {name} has {count}.")
-        try:
-            absolute = str(Path(path).expanduser().absolute())
-        except RuntimeError as error:  # ~somebody who does not exist
-            raise RecipeError(f"--path {path!r} cannot be found: {error}") from error
-        overrides = [(f"sources.{folders[0]}.path", absolute), *overrides]
-    return with_overrides(recipe, dict(overrides), "--set" if path is None else "--path and --set")
 
 
 def _stage(text: str) -> Stage:

@@ -21,6 +21,7 @@ from data.sources.base import SourceConfig
 from data.sources.registry import AnySource
 from data.tokenizers.config import TokenizerConfig
 from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig
+from gpt.sizing import PlanConfig
 
 
 class SamplingRecipe(BaseModel):
@@ -62,6 +63,9 @@ class Recipe(BaseModel):
     )
     split: SplitConfig = Field(default_factory=SplitConfig, description="How text is held out for validation.")
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="How text becomes ids.")
+    plan: PlanConfig = Field(
+        default_factory=PlanConfig, description="One dial for all numbers that are left open in model and training."
+    )
     model: ModelConfig = Field(default_factory=ModelConfig, description="Shape of the model.")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="How the model is trained.")
     init_from: str | None = Field(

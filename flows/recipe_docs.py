@@ -44,6 +44,7 @@ IN_NO_KEY = {
     "sources.NAME.slot_bytes": "the slots themselves do",
     "sources.NAME.pseudonym_key": "where the secret is kept; a digest of the secret does",
     "decontamination.benchmarks": "where a file lies; the names and the texts of the fields do",
+    "plan": "of the model; it enters that of the plan, and the numbers that come of it the model's",
     "sampling": "of the model; it enters that of the samples",
 }
 
@@ -53,7 +54,8 @@ Written by `python -m flows.recipe_docs`; a test notices when it is out of date.
 deployment in prefect.yaml. Set a field for one run with `textmill run NAME --set KEY=JSON`, or in Prefect's form with
 `overrides`. Every field enters the key of the stage that reads it, so changing it builds that stage and whatever
 depends on changed bytes, and nothing else; exceptions are marked in the last column. `by formula` means that the
-number follows from the corpus (see `gpt/plan.py`, `data/tokenizers/config.py`).
+number follows from the corpus (see `gpt/plan.py`, `data/tokenizers/config.py`), or from the dial `plan`
+(`gpt/sizing.py`); `textmill plan NAME` shows what they come to.
 """
 
 

@@ -1,13 +1,14 @@
 """prefect.yaml as the one place where recipes live: the deployments `pipeline/NAME` hold their values."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from data.errors import TextmillError
-from flows.recipe import Recipe, RecipeError, read_recipe, unknown_name
-from tasks.runtime import PROJECT_ROOT
+from flows.recipe import Recipe, RecipeError, read_recipe, read_setting, unknown_name, with_overrides
+from tasks.runtime import PROJECT_ROOT, Runtime
 
 RECIPES_FILE = PROJECT_ROOT / "prefect.yaml"
 PIPELINE = "flows.pipeline.pipeline"
@@ -36,3 +37,27 @@ def load_recipe(name: str, path: Path = RECIPES_FILE) -> Recipe:
     if name not in recipes:
         raise RecipeError(unknown_name(f"recipe in {path.name} called", name, recipes))
     return read_recipe(recipes[name][1], f"recipe {name} of {path.name}")
+
+
+def chosen_recipe(name: str, path: str | None, settings: Sequence[str]) -> Recipe:
+    """The recipe that a command names, with its --path and its --set texts. Raises RecipeError."""
+    overrides = [read_setting(text) for text in settings]
+    recipe = load_recipe(name)
+    if path is not None:
+        folders = [key for key, source in recipe.sources.items() if getattr(source, "path", None)]
+        if len(folders) != 1:
+            count = len(folders) or "none; for a folder of your own: textmill run folder --path PATH"
+            raise RecipeError(f"--path is for recipes with one source that has a path; {name} has {count}.")
+        try:
+            absolute = str(Path(path).expanduser().absolute())
+        except RuntimeError as error:  # ~somebody who does not exist
+            raise RecipeError(f"--path {path!r} cannot be found: {error}") from error
+        overrides = [(f"sources.{folders[0]}.path", absolute), *overrides]
+    return with_overrides(recipe, dict(overrides), "--set" if path is None else "--path and --set")
+
+
+def chosen_runtime(device: str, offline: bool) -> Runtime:
+    """What a command says of where and how to run. Raises RecipeError for a device that does not exist."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu or cuda.")
+    return Runtime(device=device, offline=offline)

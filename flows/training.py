@@ -1,4 +1,4 @@
-"""From token arrays to a judged model: train, evaluate, sample, report. Torch stays in the processes started for it."""
+"""From token arrays to a judged model: plan, train, evaluate, sample, report. Torch stays in processes of its own."""
 
 from typing import Any
 
@@ -9,13 +9,14 @@ from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
 from tasks.continuing import Continuation, continue_training, named_continuation
 from tasks.judging import evaluate, sample
+from tasks.plan import plan, publish_plan_card
 from tasks.prepared import Prepared, newest
 from tasks.registry import Stage
 from tasks.report import Made, report
 from tasks.run import Run
 from tasks.run_card import collect_metrics, publish_run_card
 from tasks.runtime import Runtime
-from tasks.training import Arrays, train
+from tasks.training import Arrays, starting_shape, train
 
 
 @flow(flow_run_name="training {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)
@@ -58,11 +59,17 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuati
     arrays = _weighted(recipe, prepared)
     sampling = recipe.sampling.config()
     prompts = recipe.sampling.prompts
-    settings, label = (recipe.model, recipe.training), recipe.name
+    model_config = starting_shape(run, recipe.model, recipe.init_from)
+    planned = plan(run, arrays, model_config, recipe.training, recipe.plan, recipe.tokenizer, recipe.name)
+    publish_plan_card(run, planned)
+    run.finish("plan")
     if wanted is None:
-        model = train(run, arrays, *settings, prompts, sampling, label, recipe.init_from)
+        model = train(
+            run, arrays, planned.model, planned.training, prompts, sampling, recipe.name, planned.ref, recipe.init_from
+        )
     else:
-        model = continue_training(run, wanted, arrays, prompts, sampling, label, settings)
+        settings = planned.model, planned.training
+        model = continue_training(run, wanted, arrays, prompts, sampling, recipe.name, settings)
     tokens = tuple(slot.ref for slot in prepared.tokens)
     run.metrics.update(collect_metrics(run.store, model, None, tokens))
     run.finish("model")
@@ -81,6 +88,7 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuati
         evaluation=evaluation,
         samples=samples,
         overlap=prepared.overlap,
+        plan=planned.ref,
     )
     page = report(run, made, recipe.model_dump(mode="json"), recipe.name)
     publish_run_card(run, page, made)

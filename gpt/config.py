@@ -39,7 +39,7 @@ class ModelConfig:
     """`modern` (RMSNorm, rotary positions, normed queries and keys, SwiGLU), `gpt2` (as GPT-2 was) or `bigram` (no
     blocks: the next token from the last one alone; a baseline)."""
     layers: int | None = None
-    """Transformer blocks, 1 to 1000; by formula 4. `bigram` has none: 0."""
+    """Transformer blocks, 1 to 1000; by formula 4, unless the plan's dial says another number. `bigram` has none: 0."""
     width: int | None = None
     """Size of the residual stream, 8 to 65536; by formula 64 x layers. `bigram`: the vocabulary up to 1024 ids, so that
     any table of pairs can be learnt, else 256."""

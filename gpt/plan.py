@@ -46,19 +46,18 @@ def resolve(
         raise GPTError(f"model.vocab_size is {model.vocab_size}, but the tokenizer has {vocab_size} ids: leave it out.")
     if train_tokens < 3:
         raise GPTError(f"The training split has {train_tokens} tokens, too few to train on: add text to the sources.")
+    size = train_bytes if train_bytes is not None else 4 * train_tokens
     try:
-        shape = _resolve_shape(model, vocab_size, train_bytes if train_bytes is not None else 4 * train_tokens)
+        shape = resolve_shape(model, vocab_size, train_tokens, size)
     except ValueError as error:
         raise GPTError(f"model: {error}") from None
-    if model.context is None:  # by formula: never longer than a small corpus allows
-        shape = replace(shape, context=max(2, min(shape.context, train_tokens // 4)))
     if shape.context + 1 > train_tokens:
         raise GPTError(
             f"model.context is {shape.context} tokens, but the training split has only {train_tokens}: "
             f"set model.context to at most {train_tokens - 1}, or add text to the sources."
         )
     try:
-        resolved = _resolve_training(training, shape, train_tokens, validation_tokens)
+        resolved = _resolve_training(training, shape, train_tokens, validation_tokens, size)
     except ValueError as error:
         raise GPTError(f"training: {error}") from None
     if shape.dropout is None:
@@ -79,7 +78,19 @@ def matrix_parameters(model: ModelConfig) -> int:
     return model.layers * block + model.padded_vocab * model.width
 
 
-def _resolve_shape(model: ModelConfig, vocab_size: int, train_bytes: int) -> ModelConfig:
+def longest_training(train_tokens: int, train_bytes: int) -> int:
+    """Tokens after which text has been repeated enough: small corpora bear more of it."""
+    return (28 if train_bytes < 2_000_000 else 16) * train_tokens
+
+
+def batch_sequences(tokens: float, context: int, least: int = 16) -> int:
+    """Sequences of a batch for a training of so many tokens, `least` or more: twice the law of arXiv 2503.04715."""
+    batch_tokens = 2 ** round(math.log2(max(1.0, 1.16 * tokens**0.571)))
+    return max(1, round(_clip(batch_tokens, least * context, 2**19) / context))
+
+
+def resolve_shape(model: ModelConfig, vocab_size: int, train_tokens: int, train_bytes: int) -> ModelConfig:
+    """Everything of the model but the dropout; raises ValueError when no such model can be built."""
     modern, bigram = model.preset == "modern", model.preset == "bigram"
     layers = model.layers
     if layers is None:
@@ -98,6 +109,7 @@ def _resolve_shape(model: ModelConfig, vocab_size: int, train_bytes: int) -> Mod
     context = model.context
     if context is None:
         context = 256 if train_bytes < 2_000_000 else 512 if train_bytes < 16_000_000 else 1024
+        context = max(2, min(context, train_tokens // 4))  # never longer than a small corpus allows
     feed_forward = 0 if bigram else model.feed_forward
     if feed_forward is None:
         feed_forward = -(-8 * width // (3 * 128)) * 128 if modern else 4 * width
@@ -128,17 +140,15 @@ def _bigram_width(vocab_size: int) -> int:
 
 
 def _resolve_training(
-    training: TrainingConfig, model: ModelConfig, train_tokens: int, validation_tokens: int
+    training: TrainingConfig, model: ModelConfig, train_tokens: int, validation_tokens: int, train_bytes: int
 ) -> TrainingConfig:
     parameters = matrix_parameters(model)
-    many_epochs = 28 if train_tokens < 500_000 else 16  # small corpora bear more repetition
-    goal = min(12 * parameters, many_epochs * train_tokens)
+    goal = min(12 * parameters, longest_training(train_tokens, train_bytes))
     if training.steps is not None and training.batch_size is not None:
         goal = training.steps * training.batch_size * model.context
     batch_size = training.batch_size
     if batch_size is None:
-        batch_tokens = 2 ** round(math.log2(max(1.0, 1.16 * goal**0.571)))
-        batch_size = max(1, round(_clip(batch_tokens, 16 * model.context, 2**19) / model.context))
+        batch_size = batch_sequences(goal, model.context)
     steps = training.steps
     if steps is None:
         steps = max(1, round(goal / (batch_size * model.context)))

@@ -37,8 +37,8 @@ def continue_training(
 
     A model of an unfinished plan (`training.stop_at` below `training.steps`) goes on with that plan, and ends as one
     run of so many steps would have. A finished one is extended: the learning rate rises again, to `rate_share` of the
-    plan's highest, and falls over all of the added steps. With `settings`, a recipe's, the model must have been trained
-    by them. Raises TextmillError for what cannot be.
+    plan's highest, and falls over all of the added steps. With `settings`, a recipe's plan, the model must have been
+    trained by it. Raises TextmillError for what cannot be.
     """
     manifest = run.store.manifest(wanted.model)
     shape = ModelConfig(**manifest.recipe.config["model"])
@@ -46,7 +46,7 @@ def continue_training(
     arrays = capped(run, arrays, shape, plan)
     _refuse_other_arrays(manifest, arrays)
     if settings is not None:
-        _refuse_other_settings(manifest, *resolve_plan(run, arrays, *settings))
+        _refuse_other_settings(manifest, *settings)
     done, planned = stop_of(manifest), plan.steps or 0
     if wanted.steps < 1:
         raise TextmillError(f"steps is {wanted.steps}, but at least 1 must be added to {wanted.model}.")

@@ -2,12 +2,12 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; all columns but the first are numbers, set to the right."""
-    ruler = ["---", *("---:" for _ in head[1:])]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> str:
+    """A table; all columns but the first and those in `texts` (places, from 0) are numbers, set to the right."""
+    ruler = ["---" if place in (0, *texts) else "---:" for place in range(len(head))]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *rows))
 
 

@@ -19,6 +19,7 @@ Stage = Literal[
     "overlap",
     "tokenizer",
     "tokens",
+    "plan",
     "model",
     "evaluation",
     "samples",
@@ -34,10 +35,11 @@ VERSIONS: dict[Stage, int] = {
     "overlap": 1,
     "tokenizer": 1,
     "tokens": 1,
+    "plan": 1,
     "model": 1,
     "evaluation": 1,
     "samples": 1,
-    "report": 3,
+    "report": 4,
 }
 
 

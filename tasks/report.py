@@ -14,6 +14,7 @@ from data.store import Build, Store
 from data.tokenizers.load import load_tokenizer
 from tasks.corpus_facts import CorpusFacts, gather_corpus_facts
 from tasks.corpus_parts import Part, with_drops
+from tasks.plan_table import rows
 from tasks.registry import identity
 from tasks.report_facts import INDEX_FILE, Made, RunFacts, gather_facts, read_json
 from tasks.report_observed import (
@@ -80,6 +81,7 @@ def _make(run: Run, made: Made, recipe: Mapping[str, Any], name: str, build: Bui
         notes=read_notes(manifests, run.notes),
         builds=read_builds(store, manifests, run.records),
         versions=read_versions(manifests),
+        plan=rows(facts.plan) if facts.plan else [],
     )
     (build.observed / "report.html").write_text(page, encoding="utf-8")
     progress(2, 2, "parts")

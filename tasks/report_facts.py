@@ -19,6 +19,7 @@ from data.store import Store
 
 EVALUATION_FILE = "evaluation.json"
 INDEX_FILE = "index.json"
+PLAN_FILE = "plan.json"
 TOKENIZER_META_FILE = "tokenizer.meta.json"
 
 Counts = dict[str, int | float]
@@ -37,18 +38,22 @@ class Made:
     evaluation: ArtifactRef | None  # None when there is no validation text
     samples: ArtifactRef
     overlap: ArtifactRef | None = None
+    plan: ArtifactRef | None = None
 
     def refs(self) -> tuple[ArtifactRef, ...]:
         """All of them, upstream first."""
         judged = (self.samples,) if self.evaluation is None else (self.evaluation, self.samples)
         overlap = () if self.overlap is None else (self.overlap,)
-        return (*self.documents, *self.corpus, self.index, *overlap, self.tokenizer, *self.tokens, self.model, *judged)
+        plan = () if self.plan is None else (self.plan,)
+        made = (*self.documents, *self.corpus, self.index, *overlap, self.tokenizer, *self.tokens, *plan, self.model)
+        return (*made, *judged)
 
     def digests(self) -> dict[str, str | list[str]]:
         """Payload digests by role; this is all that determines a report."""
         single = {"index": self.index, "tokenizer": self.tokenizer, "model": self.model, "samples": self.samples}
         single |= {} if self.evaluation is None else {"evaluation": self.evaluation}
         single |= {} if self.overlap is None else {"overlap": self.overlap}
+        single |= {} if self.plan is None else {"plan": self.plan}
         slots = {"documents": self.documents, "corpus": self.corpus, "tokens": self.tokens}
         digests: dict[str, str | list[str]] = {role: [ref.digest for ref in refs] for role, refs in slots.items()}
         return digests | {role: ref.digest for role, ref in single.items()}
@@ -125,6 +130,8 @@ class RunFacts:
     shares           by source, its part in the training
     benchmarks       those kept out of documents
     overlap          content of overlap.json, or None
+    plan             content of plan.json, or None
+    steps            done to get to the last weights: fewer than planned when the guard has cut the run short
     artifacts        every artifact cited, upstream first: stage, key, payload digest
     """
 
@@ -140,6 +147,8 @@ class RunFacts:
     artifacts: tuple[dict[str, str], ...]
     benchmarks: tuple[BenchmarkFacts, ...] = ()
     overlap: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
+    steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         derived = {"bytes_per_token": self.corpus.bytes_per_token}
@@ -151,7 +160,8 @@ def gather_facts(store: Store, made: Made) -> RunFacts:
     trained = store.manifest(made.model)
     model, training = trained.recipe.config["model"], trained.recipe.config["training"]
     sources = _sources(store, made)
-    tokens_seen = training.get("stop_at", training["steps"]) * training["batch_size"] * model["context"]
+    steps = int(trained.counts.get("steps", training.get("stop_at", training["steps"])))
+    tokens_seen = steps * training["batch_size"] * model["context"]
     return RunFacts(
         model=model,
         training=training,
@@ -165,6 +175,8 @@ def gather_facts(store: Store, made: Made) -> RunFacts:
         artifacts=tuple({"stage": ref.stage, "key": ref.key, "digest": ref.digest} for ref in made.refs()),
         benchmarks=tuple(_benchmarks(store, made)),
         overlap=None if made.overlap is None else read_json(store.path(made.overlap) / OVERLAP_FILE),
+        plan=None if made.plan is None else read_json(store.path(made.plan) / PLAN_FILE),
+        steps=steps,
     )
 
 

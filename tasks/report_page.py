@@ -41,12 +41,14 @@ def render(
     notes: Sequence[Note],
     builds: Sequence[StageBuilds],
     versions: Sequence[tuple[str, str, str]],
+    plan: Sequence[tuple[str, str, str]] = (),
 ) -> str:
     """The page as HTML.
 
     model_counts  what the trainer counted: seconds, tokens per second, training loss; any of it may be missing
     pictures      {"loss", "bits_per_byte" or "waterfall": {"light" or "dark": PNG}}
     versions      (program, version now, versions recorded by the cited builds)
+    plan          (name, value, where it came from)
     """
     urls = {picture: {theme: data_url(png) for theme, png in themes.items()} for picture, themes in pictures.items()}
     return (
@@ -68,6 +70,7 @@ def render(
             notes=notes,
             builds=builds,
             versions=versions,
+            plan=plan,
         )
     )
 

@@ -1,4 +1,4 @@
-"""The model stage: resolve the plan, run one trainer process, publish what it trained.
+"""The model stage: run one trainer process on a plan, publish what it trained.
 
 The trainer works in the build's `keep` folder, so a killed or cancelled run is found again by its key and goes on from
 its last checkpoint, whoever starts it next. Torch stays in that process.
@@ -94,24 +94,31 @@ def _pair(folder: Path, side: str) -> dict[str, str]:
 def train(
     run: Run,
     arrays: Arrays,
-    model: ModelConfig,
-    training: TrainingConfig,
+    shape: ModelConfig,
+    plan: TrainingConfig,
     prompts: Sequence[str],
     sampling: SamplingConfig,
     name: str,
+    planned: ArtifactRef,
     init_from: str | None = None,
 ) -> ArtifactRef:
     """Train a model on `arrays`; returns the artifact with its best weights.
 
+    `shape` and `plan` are those of the artifact `planned`, which is named in the model's manifest and not in its key.
     Prompts are completed along the way at steps 0, 1, 3, 10, 30, ... and at the end; they are observed only, so other
     prompts do not train anew. With `init_from` (a model artifact or a folder) it begins with those weights. When the
     store holds an earlier part of the same plan, it goes on from there. Raises TextmillError for what cannot work.
     """
-    folder, ref = weights_folder(run, init_from) if init_from else (None, None)
-    shape, plan = resolve_plan(run, arrays, shaped_like(model, folder) if folder else model, training)
     arrays = capped(run, arrays, shape, plan)
-    beginning = from_weights(run, folder, ref, shape, arrays.tokenizer) if folder else Beginning()
-    return train_planned(run, arrays, shape, plan, prompts, sampling, name, beginning)
+    beginning = Beginning()
+    if init_from:
+        beginning = from_weights(run, *weights_folder(run, init_from), shape, arrays.tokenizer)
+    return train_planned(run, arrays, shape, plan, prompts, sampling, name, beginning, planned)
+
+
+def starting_shape(run: Run, model: ModelConfig, init_from: str | None) -> ModelConfig:
+    """A recipe's model, with what it leaves open as in the model whose weights it begins with."""
+    return shaped_like(model, weights_folder(run, init_from)[0]) if init_from else model
 
 
 def train_planned(
@@ -123,6 +130,7 @@ def train_planned(
     sampling: SamplingConfig,
     name: str,
     beginning: Beginning,
+    planned: ArtifactRef | None = None,
 ) -> ArtifactRef:
     """Train by a resolved plan from a given beginning; an earlier part of the same plan is gone on from."""
     tokenizer = load_tokenizer(run.store.path(arrays.tokenizer))
@@ -149,8 +157,8 @@ def train_planned(
         | {"prompts": prompt_ids(tokenizer, prompts), "steps": log_steps(plan.stop_at or 0)},
         "runtime": trainer_runtime(run.runtime) | run.runtime.model_dump(include=TRAINING_ONLY),
     }
-    refs = (*arrays.refs(), *beginning.refs)
-    unit = Unit(name, name, wanted, refs, partial(_train, job, list(prompts), beginning.diary))
+    cited = (*arrays.refs(), *beginning.refs, *([planned] if planned else []))
+    unit = Unit(name, name, wanted, cited, partial(_train, job, list(prompts), beginning.diary))
     return run_unit(run, "model", unit)
 
 

@@ -20,7 +20,7 @@ from tests.kill_hook import sitecustomize
 PROJECT = Path(__file__).resolve().parents[1]
 HOOK = Path(sitecustomize.__file__).parent
 STAGES = ("raw", "documents", "duplicates", "corpus", "overlap")
-STAGES += ("tokenizer", "tokens", "model", "evaluation", "samples", "report")
+STAGES += ("tokenizer", "tokens", "plan", "model", "evaluation", "samples", "report")
 STAGE_OF_REF = {"ledgers": "raw", "looks": "raw", "fetched": "documents", "prepared": "tokens"}
 
 

@@ -227,7 +227,7 @@ def saved(checkpoints):
 
 
 STAGES = ["raw", "documents", "duplicates", "corpus", "overlap"]
-STAGES += ["tokenizer", "tokens", "model", "evaluation", "samples", "report"]
+STAGES += ["tokenizer", "tokens", "plan", "model", "evaluation", "samples", "report"]
 
 
 def test_a_deployment_runs_and_a_rerun_is_cached(up, watched):

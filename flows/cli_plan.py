@@ -1,0 +1,54 @@
+"""The command `plan`: a recipe's numbers before anything is trained, and where each came from."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from flows.recipes import chosen_recipe, chosen_runtime
+from flows.settings import prepare_prefect, quieten_prefect
+from tasks.runtime import open_store
+
+
+def plan(
+    name: Annotated[str, typer.Argument(help="Recipe of prefect.yaml; `textmill recipes` lists them.")],
+    path: Annotated[str | None, typer.Option(help="Folder of your texts: for folder, discord, reddit.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=JSON", help="Replace a setting, e.g. plan.minutes=5. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the model will run: auto, cpu or cuda.")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network; use what is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Make the plan again; minutes are timed anew.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one line of JSON.")] = False,
+) -> None:
+    """Run a recipe up to its plan, and show the plan: every number and where it came from."""
+    recipe = chosen_recipe(name, path, settings or [])
+    runtime = chosen_runtime(device, offline)
+    prepare_prefect()
+    quieten_prefect()
+    from flows.console import console_watcher
+    from flows.pipeline import pipeline
+    from flows.temporary_server import tie_temporary_server
+    from tasks.plan import read_plan
+    from tasks.plan_table import rows
+    from tasks.progress import watch_with
+
+    tie_temporary_server()
+    with console_watcher() as watcher, watch_with(watcher):
+        summary = pipeline(recipe=recipe, refresh=["plan"] if again else [], until="plan", runtime=runtime)
+    store = open_store(summary["store"])
+    content = read_plan(store, store.resolve(summary["artifacts"]["plan"][0]))
+    if as_json:
+        print(json.dumps(content, ensure_ascii=False), flush=True)
+        return
+    print(_aligned(rows(content)))
+    for note in summary["notes"]:
+        print(f"note: {note}")
+
+
+def _aligned(lines: Sequence[tuple[str, str, str]]) -> str:
+    """Columns as wide as their longest text."""
+    wide, long = (max(len(line[place]) for line in lines) for place in (0, 1))
+    return "\n".join(f"{name:<{wide}}  {value:>{long}}  {origin}" for name, value, origin in lines)
