@@ -126,7 +126,8 @@ class TrainingConfig:
     optimizer: OptimizerName | None = None
     """`muon` (matrices of the blocks by Muon, all else by AdamW) or `adamw`; by formula muon, for `gpt2` adamw."""
     learning_rate: float | None = None
-    """Peak learning rate, above 0, at most 1, of the blocks' matrices with muon, of all with adamw; by formula."""
+    """Peak learning rate, above 0, at most 1, of the blocks' matrices with muon, of all with adamw; by
+    formula, `bigram`: 0.03."""
     embedding_rate: float | None = None
     """Peak rate of embeddings, above 0, at most 100; by formula in proportion to learning_rate."""
     head_rate: float | None = None

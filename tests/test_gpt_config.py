@@ -43,6 +43,8 @@ def test_a_bigram_model_has_the_width_of_its_table(vocab_size, width):
     assert (shape.layers, shape.heads, shape.feed_forward) == (0, 0, 0)
     assert (shape.width, shape.tied) == (width, False)
     assert matrix_parameters(shape) == shape.padded_vocab * width
+    _, plan = resolve(ModelConfig(preset="bigram", context=64), TrainingConfig(batch_size=64), vocab_size, 10**9)
+    assert (plan.learning_rate, plan.steps) == (0.03, round(150 * shape.padded_vocab * width / 4096))
     by_hand, _ = resolve(ModelConfig(preset="bigram", layers=0, width=96), TrainingConfig(), vocab_size, 10**6)
     assert by_hand.width == 96
 
