@@ -8,6 +8,7 @@ of nanochat (github.com/karpathy/nanochat), the cap on parameters and epochs as 
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
@@ -149,29 +150,41 @@ def _require_open(dial: PlanConfig, fields: dict[str, int | None]) -> None:
         )
 
 
-def _shape(model: ModelConfig, corpus: Corpus) -> ModelConfig:
-    try:
-        return resolve_shape(model, corpus.vocab_size, corpus.train_tokens, corpus.train_bytes)
-    except ValueError as error:
-        raise GPTError(f"model: {error}") from None
+def _possible(model: ModelConfig, sizes: Iterable[tuple[int, int]], corpus: Corpus) -> list[ModelConfig]:
+    """Models of these layers and widths, those left out that cannot be; GPTError when none can."""
+    found, problem = [], None
+    for layers, width in sizes:
+        try:
+            sized = replace(model, layers=layers, width=width)
+            found.append(resolve_shape(sized, corpus.vocab_size, corpus.train_tokens, corpus.train_bytes))
+        except ValueError as error:
+            problem = error
+    if not found:
+        raise GPTError(f"model: {problem}")
+    return found
 
 
 def _by_parameters(dial: PlanConfig, model: ModelConfig, training: TrainingConfig, corpus: Corpus) -> Sized:
-    """The layers whose model is nearest, then the width that comes nearer still."""
-    wanted = math.log(dial.parameters)
+    """The layers and width whose model is nearest, with a mild liking for the usual shape."""
 
     def distance(candidate: ModelConfig) -> float:
-        return abs(math.log(all_parameters(_shape(candidate, corpus))) - wanted)
+        count = all_parameters(candidate)
+        usual = GPU_WIDTH_PER_LAYER * candidate.layers
+        return abs(math.log(count / dial.parameters)) + 0.1 * abs(math.log(candidate.width / usual))
 
-    depths = [model.layers] if model.layers is not None else range(1, 65)
-    chosen = min((replace(model, layers=depth) for depth in depths), key=distance)
-    reasons = {"model.layers": f"by the dial: {dial}"} if model.layers is None else {}
-    if model.width is None:
-        step = 64 if chosen.layers >= 8 else 32
-        widths = range(step, 2 * GPU_WIDTH_PER_LAYER * chosen.layers + 64 * step, step)
-        chosen = min((replace(chosen, width=width) for width in widths), key=distance)
-        reasons["model.width"] = f"by the dial: {dial}"
-    return Sized(chosen, training, reasons)
+    sizes = []
+    for depth in [model.layers] if model.layers is not None else range(1, 65):
+        step = 64 if depth >= 8 else 32
+        widths = range(max(step, 40 * depth // step * step), 96 * depth + step, step)
+        if model.width is not None:
+            widths = [model.width]
+        elif model.layers is not None:
+            widths = range(step, 65536, step)
+        sizes += [(depth, width) for width in widths]
+    shape = min(_possible(model, sizes, corpus), key=distance)
+    chosen = replace(model, layers=shape.layers, width=shape.width)
+    open_fields = [name for name in ("layers", "width") if getattr(model, name) is None]
+    return Sized(chosen, training, {f"model.{name}": f"by the dial: {dial}" for name in open_fields})
 
 
 def _by_minutes(dial: PlanConfig, model: ModelConfig, training: TrainingConfig, corpus: Corpus, speed: Speed) -> Sized:
@@ -195,10 +208,9 @@ def _by_minutes(dial: PlanConfig, model: ModelConfig, training: TrainingConfig, 
     def is_fed(shape: ModelConfig) -> bool:
         return affordable(shape) >= min(per_parameter * matrix_parameters(shape), most_tokens)
 
-    candidates = []
-    for depth in [model.layers] if model.layers is not None else DEPTHS:
-        width = model.width if model.width is not None else per_layer * depth
-        candidates.append(_shape(replace(model, layers=depth, width=width), corpus))
+    depths = [model.layers] if model.layers is not None else DEPTHS
+    sizes = [(depth, model.width if model.width is not None else per_layer * depth) for depth in depths]
+    candidates = _possible(model, sizes, corpus)
     cap = _most_parameters(candidates, corpus)
     least = 4 if on_cpu else 2
     shape = max(

@@ -41,6 +41,10 @@ def textmill(*arguments, store, **environment):
         (["run", "python-docs", "--set", 'model={"width":128,"heads":3}'], 2, ["heads is 3", "width is 128"]),
         (["run", "python-docs", "--path", "books"], 2, ["--path", "python-docs", "textmill run folder"]),
         (["run", "python-docs", "--device", "tpu"], 2, ["tpu", "cuda"]),
+        (["plan", "nosuch"], 2, ["nosuch", "python-docs"]),
+        (["plan", "python-docs", "--device", "tpu"], 2, ["tpu", "cuda"]),
+        (["plan", "sherlock", "--set", "plan.depth=4"], 2, ["depth", "minutes", "only one"]),
+        (["plan", "sherlock", "--set", 'plan={"parameters":"ten"}'], 2, ["parameters", "ten", "10M"]),
         (["run", "python-docs", "--nonsense"], 2, ["--nonsense"]),
         (["run"], 2, ["Missing argument", "textmill run"]),
         (["nosuch"], 2, ["nosuch"]),
@@ -69,7 +73,7 @@ def test_recipes_are_listed_with_what_they_are(tmp_path):
     done = textmill("recipes", store=tmp_path / "store")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    books = ["tiny-shakespeare", "sherlock", "gutenberg"]
+    books = ["tiny-shakespeare", "sherlock", "gutenberg", "novels"]
     hub = ["wikipedia", "wikipedia-dump", "bookcorpus", "openwebtext", "fineweb"]
     assert names == ["python-docs", "folder", *books, *hub, "discord", "discord-api", "reddit"]
 
