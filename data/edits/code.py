@@ -1,7 +1,7 @@
 """Where code and tables are, so that edits of prose can leave them alone."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # Every branch begins with a literal, by which the search is quick; what must stand before is asked behind it
 _CODE = re.compile(
@@ -12,23 +12,31 @@ _CODE = re.compile(
     r"|\n\n(?:(?: {4}|\t).*\n?)+"  # indented, behind a blank line
 )
 _INDENTED = re.compile(r"(?:(?: {4}|\t).*\n?)+")  # at the beginning
-_MAY_BE_CODE = ("`", "~~~", "|", "\t", "    ")
+_MAY_BE_CODE = ("`", "~~~", "\n|", "\n\n\t", "\n\n    ")
+_MAY_BEGIN_CODE = ("|", "\t", "    ")
 
 
-def edit_outside_code(text: str, edit: Callable[[str], str]) -> str:
-    """`edit` applied to each part of the text that lies outside of code and tables.
+def outside_code(text: str) -> Iterator[tuple[int, int]]:
+    """Begin and end of each part of the text that lies outside of code and tables; one may be empty.
 
     Code is what is fenced (``` or ~~~), stands between backticks in a line, or is indented by four spaces or a tab
     behind a blank line; a row of a table begins with a bar. (Indented verse counts as code, too: it is left alone.)
     """
-    if not any(sign in text for sign in _MAY_BE_CODE):
-        return edit(text)
+    done = 0
+    if text.startswith(_MAY_BEGIN_CODE) or any(sign in text for sign in _MAY_BE_CODE):
+        if first := _INDENTED.match(text):
+            done = first.end()
+        for match in _CODE.finditer(text, done):
+            yield done, match.start()
+            done = match.end()
+    yield done, len(text)
+
+
+def edit_outside_code(text: str, edit: Callable[[str], str]) -> str:
+    """`edit` applied to each part of the text that lies outside of code and tables."""
     pieces: list[str] = []
     done = 0
-    if first := _INDENTED.match(text):
-        pieces.append(first[0])
-        done = first.end()
-    for match in _CODE.finditer(text, done):
-        pieces += (edit(text[done : match.start()]), match[0])
-        done = match.end()
-    return "".join([*pieces, edit(text[done:])])
+    for begin, end in outside_code(text):
+        pieces += (text[done:begin], edit(text[begin:end]))
+        done = end
+    return "".join(pieces)

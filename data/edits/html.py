@@ -8,10 +8,9 @@ attributes or need no end, unless the text speaks of markup at all. Nothing is c
 
 import html
 import re
-from collections import Counter
 from html.entities import name2codepoint
 
-from data.edits.code import edit_outside_code
+from data.edits.code import edit_outside_code, outside_code
 
 _TYPOGRAPHIC = (range(256), range(0x152, 0x193), range(0x2C6, 0x2DD), range(0x2002, 0x20AD), range(0x2122, 0x2123))
 _NAMES = {"apos", *(name for name, code in name2codepoint.items() if any(code in some for some in _TYPOGRAPHIC))}
@@ -24,8 +23,8 @@ _WITHIN = "a|b|i|u|em|strong|small|big|span|font|strike|del|ins|cite|abbr|acrony
 _ALONE = re.compile("br|hr|p|li|tr|td|th|dd|dt|img|wbr")  # need no end
 _ATTRIBUTE = r"\s+[a-zA-Z][\w:-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+)"
 _TAG = re.compile(rf"<(/?)({_LINES}|{_WITHIN})((?:{_ATTRIBUTE})*)\s*/?>", re.IGNORECASE)
-_ABOUT_MARKUP = ["HTML", "XML", "CSS", "markup", "Markup", " tag"]
-_ABOUT_MARKUP += ["<?", "<!", "<html", "<head>", "<body", "<script", "<style"]
+_ABOUT_MARKUP = ("HTML", "XML", "CSS", "markup", "Markup", " tag")
+_WHOLE_PAGE = re.compile(r"<(?:[?!]|html|head>|body|script|style)")
 
 
 def take_out_html(text: str) -> tuple[str, int]:
@@ -40,7 +39,7 @@ def take_out_html(text: str) -> tuple[str, int]:
 
     if "&" in text and _ENTITY.search(text):
         text = edit_outside_code(text, lambda part: _ENTITY.sub(replace, part))
-    if "<" in text and _TAG.search(text) and not any(word in text for word in _ABOUT_MARKUP):
+    if "<" in text and _TAG.search(text) and not _is_about_markup(text):
         text, tags = _without_tags(text)
         count += tags
     return text, count
@@ -58,23 +57,20 @@ def _meant(entity: re.Match[str]) -> str:
     return entity[0] if opens or closes else meant
 
 
+def _is_about_markup(text: str) -> bool:
+    return _WHOLE_PAGE.search(text) is not None or any(word in text for word in _ABOUT_MARKUP)
+
+
 def _without_tags(text: str) -> tuple[str, int]:
-    opened, closed = (Counter[str](), Counter[str]())
-
-    def look(part: str) -> str:
-        for tag in _TAG.finditer(part):
-            (closed if tag[1] else opened)[tag[2].lower()] += 1
-        return part
-
-    edit_outside_code(text, look)
-    count = 0
-
-    def replace(tag: re.Match[str]) -> str:
-        nonlocal count
+    tags = [tag for begin, end in outside_code(text) for tag in _TAG.finditer(text, begin, end)]
+    closed = {tag[2].lower() for tag in tags if tag[1]}
+    pieces: list[str] = []
+    done = count = 0
+    for tag in tags:
         name = tag[2].lower()
-        if not (tag[1] or _ALONE.fullmatch(name) or closed[name] or tag[3]):
-            return tag[0]
-        count += 1
-        return "\n" if re.fullmatch(_LINES, name) else " " if name in ("td", "th") else ""
-
-    return edit_outside_code(text, lambda part: _TAG.sub(replace, part)), count
+        if tag[1] or tag[3] or name in closed or _ALONE.fullmatch(name):
+            between = "\n" if re.fullmatch(_LINES, name) else " " if name in ("td", "th") else ""
+            pieces += (text[done : tag.start()], between)
+            done = tag.end()
+            count += 1
+    return "".join([*pieces, text[done:]]), count
