@@ -76,16 +76,16 @@ class Identifier:
         steps = np.ascontiguousarray(columns.reshape(len(coded), longest).T)
         lengths = np.array([len(one) for one in coded])
         going = np.searchsorted(-lengths, -np.arange(longest), "left")  # texts longer than each step's number
-        state = np.zeros(len(coded), np.int64)
-        parts = [np.empty(0, np.int64)]
-        bases = np.arange(len(coded)) * len(self._weights)
+        state: NDArray[Any] = np.zeros(len(coded), self._next.dtype)
+        states = [state[:0]]
         for step, count in zip(steps, going.tolist(), strict=True):
-            now = state[:count]
-            now[:] = self._next[self._row[now] + step[:count]]
-            feature = self._feature[now]
-            hits = np.flatnonzero(feature >= 0)
-            parts.append(bases[hits] + feature[hits])
-        return np.concatenate(parts)
+            state = self._next.take(self._row.take(state[:count]) + step[:count])
+            states.append(state)
+        features = self._feature.take(np.concatenate(states))
+        hits = np.flatnonzero(features >= 0)
+        numbers = np.arange(going.sum()) - np.repeat(np.cumsum(going) - going, going)  # of texts
+        found: NDArray[np.int64] = numbers[hits] * np.int64(len(self._weights)) + features[hits]
+        return found
 
 
 @cache
