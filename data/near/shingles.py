@@ -165,10 +165,12 @@ def _word_starts(kinds: NDArray[np.uint8]) -> Ints:
 def _tables() -> tuple[NDArray[np.uint8], Hashes]:
     """What each code point does, and its value: 0 where it separates, otherwise that of its lower case."""
     kinds = ((character_flags() & WORD) != 0).astype(np.uint8)
-    for codes in _WITHOUT_SPACES:
-        kinds[codes] *= np.uint8(_ALONE)
+    for alone in _WITHOUT_SPACES:
+        kinds[alone] *= np.uint8(_ALONE)
     values = np.arange(1, 0x110001, dtype=np.uint64)
-    for code in np.flatnonzero(kinds).tolist():
+    codes = np.flatnonzero(kinds != _SEPARATES)
+    characters = codes.astype(np.uint32).view("U1")
+    for code in codes[np.strings.lower(characters) != characters].tolist():
         lower = chr(code).lower()
         values[code] = sum(pow(_BASE, at, 1 << 64) * (ord(one) + 1) for at, one in enumerate(lower)) % (1 << 64)
     return kinds, np.where(kinds != _SEPARATES, values, np.uint64(0))
