@@ -111,6 +111,18 @@ def on_two_cores(profile: str, size: int) -> None:
         print(json.dumps({"ratio": (between - begin) / (time.perf_counter() - between)}))
 
 
+def of_plain_loops() -> float:
+    """The ratio for loops that share nothing: cores that are not whole ones, or are busy, give no more to anything."""
+    command = [sys.executable, "-c", "for number in range(20_000_000): number * number"]
+    begin = time.perf_counter()
+    for _ in range(2):
+        subprocess.check_call(command)
+    between = time.perf_counter()
+    for process in [subprocess.Popen(command) for _ in range(2)]:
+        process.wait()
+    return (between - begin) / (time.perf_counter() - between)
+
+
 def main() -> int:
     """Print the table; exit code 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -138,6 +150,8 @@ def main() -> int:
         two = [*command[:-1], "--two", name]
         ratios = [json.loads(subprocess.check_output(two, text=True))["ratio"] for _ in range(arguments.rounds)]
         rows.append((f"{name}, two slots on two cores", ratios, "x", f"at least {TWO_CORES:g}"))
+    loops = [of_plain_loops() for _ in range(arguments.rounds)]
+    rows.append(("two plain loops on two cores", loops, "x", ""))
     web = runs["web"]
     rows.append(("documents kept by web", [one["kept"] for one in web], "%", ""))
     rows.append(("peak memory of web, the texts among it", [one["memory"] for one in web], "MB", "under 1500"))
