@@ -6,7 +6,7 @@ of a step is seeded by (seed, step). Knows tensors by name and nothing of models
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,10 @@ class CheckpointStore:
     ) -> None:
         """Checkpoints of steps that `milestone_every` divides are milestones, once `milestone_age` more steps are done.
 
-        The newest milestone is never dropped.
+        The newest milestone is never dropped. `pinned`, ascending, are steps that a run may want to go back to, of
+        which the last counts: it stays with the milestone before it, and so does what was the last at that milestone.
         """
+        self.pinned: Sequence[int] = ()
         self.root = root
         self.identity = dict(identity)
         self.milestone_every = milestone_every
@@ -58,7 +60,7 @@ class CheckpointStore:
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, move `latest` to it and drop all but the last few; returns its directory."""
-        final = self.root / f"step-{checkpoint.step:09d}"
+        final = self.root / _name(checkpoint.step)
         self.root.mkdir(parents=True, exist_ok=True)
         self.sweep()
         if final.exists():  # of the same step of the same run; after going back, of another learning rate
@@ -70,12 +72,19 @@ class CheckpointStore:
             write_json(temporary / "observed.json", checkpoint.observed)
             publish_directory(temporary, final)
         replace_text(self.root / "latest", final.name + "\n")
-        milestone = next((_step(name) for name in self._milestones(checkpoint.step)), 0)
-        for old in self._names()[:-KEEP]:
-            is_needed = _step(old) % self.milestone_every == 0 and _step(old) >= milestone
-            if old != final.name and not is_needed:
-                shutil.rmtree(self.root / old, ignore_errors=True)
+        self._prune(checkpoint.step)
         return final
+
+    def _prune(self, step: int) -> None:
+        """Drop what a run at `step` cannot want any more."""
+        pinned = self.pinned
+        milestone = self._newest_milestone(min(step, *pinned[-1:]) if pinned else step)
+        earlier = [one for one in pinned if one <= milestone]
+        pins = {*earlier[-1:], *pinned[len(earlier) :]}
+        for old in map(_step, self._names()[:-KEEP]):
+            is_milestone = old % self.milestone_every == 0 and old >= milestone
+            if not (is_milestone or old in pins or old == step):
+                shutil.rmtree(self.root / _name(old), ignore_errors=True)
 
     def load(self, note: Callable[[str], None]) -> Checkpoint | None:
         """The newest undamaged checkpoint, or None if there is none; `note` hears about damaged ones.
@@ -89,6 +98,14 @@ class CheckpointStore:
         checkpoint = self._load(self._milestones(step), note)
         for name in self._names():
             if checkpoint is None or _step(name) > checkpoint.step:
+                shutil.rmtree(self.root / name)
+        return checkpoint
+
+    def back_to(self, step: int, note: Callable[[str], None]) -> Checkpoint | None:
+        """The checkpoint of a pinned step, and all after it are removed; None if it is gone or damaged."""
+        checkpoint = self._load([_name(step)], note)
+        for name in self._names() if checkpoint is not None else ():
+            if _step(name) > step:
                 shutil.rmtree(self.root / name)
         return checkpoint
 
@@ -114,6 +131,9 @@ class CheckpointStore:
         """Those that count as such at `step`, newest first."""
         steps = range(0, step - self.milestone_age + 1, self.milestone_every)
         return [name for name in self._names()[::-1] if _step(name) in steps]
+
+    def _newest_milestone(self, step: int) -> int:
+        return next(map(_step, self._milestones(step)), 0)
 
     def _candidates(self) -> list[str]:
         pointer = self.root / "latest"
@@ -159,6 +179,10 @@ def is_whole_state(folder: Path) -> bool:
 
 def _holds(folder: Path, checkpoint: Checkpoint) -> bool:
     return _is_whole(folder) and read_json(folder / "state.json")["state"] == checkpoint.state
+
+
+def _name(step: int) -> str:
+    return f"step-{step:09d}"
 
 
 def _step(name: str) -> int:

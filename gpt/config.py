@@ -163,6 +163,12 @@ class TrainingConfig:
     """Steps between two validations, at least 1; by formula a fortieth of the steps. The last step always is one."""
     evaluation_tokens: int | None = None
     """Tokens of the fixed validation sample, at least 1; by formula 2% of the training time in all, at least 8192."""
+    guard: bool | None = None
+    """Whether a run ends early when validation stops improving: back to the best state, and decay from there; by
+    formula from 4 epochs on, where there is validation text and stop_at is not below steps."""
+    ema: float | None = None
+    """Share that a moving average of the weights keeps of its past over one epoch, 0 to below 1; 0 has none. It is
+    scored beside the weights, and the better of the two is kept; by formula 0.15 from 4 epochs on."""
     log_every: int = 10
     """Steps between two lines of metrics, at least 1."""
 
@@ -187,6 +193,11 @@ class TrainingConfig:
                 f"stop_at is {self.stop_at} and steps is {self.steps}, but a run ends within its plan: lower stop_at, "
                 f"or raise steps."
             )
+        if self.guard and self.steps is not None and self.stop_at is not None and self.stop_at < self.steps:
+            raise ValueError(
+                f"guard is true and stop_at {self.stop_at} is below steps {self.steps}, but a part of a plan cannot go "
+                f"back into an earlier one: leave stop_at out, or set guard to false."
+            )
         rate = self.learning_rate
         require(rate is None or 0 < rate <= 1, "learning_rate", rate, "above 0 and at most 1")
         for field in ("embedding_rate", "head_rate", "gain_rate"):
@@ -195,6 +206,7 @@ class TrainingConfig:
         require(0.1 <= self.momentum < 1, "momentum", self.momentum, "at least 0.1 and below 1")
         require(self.beta1 is None or 0 <= self.beta1 < 1, "beta1", self.beta1, "at least 0 and below 1")
         require(0 <= self.beta2 < 1, "beta2", self.beta2, "at least 0 and below 1")
+        require(self.ema is None or 0 <= self.ema < 1, "ema", self.ema, "at least 0 and below 1")
         require(self.epsilon is None or self.epsilon > 0, "epsilon", self.epsilon, "above 0")
         require(self.clip > 0, "clip", self.clip, "above 0")
         if self.warmup_share is not None and self.decay_share is not None and self.warmup_share + self.decay_share > 1:

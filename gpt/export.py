@@ -26,17 +26,17 @@ def publish_result(job: RunJob, best: dict[str, torch.Tensor], checkpoint: Check
     (partial / "state").mkdir(parents=True)
     save_model(partial, job.model, best)
     write_state(partial / "state", checkpoint, job.identity())
-    summary = summary | {"train_loss": final_train_loss(job)}
+    summary = summary | {"train_loss": final_train_loss(job, summary["steps"])}
     replace_text(job.run_dir / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     publish_directory(partial, final)
 
 
-def final_train_loss(job: RunJob) -> float | None:
-    """The mean training loss over (about) the last twentieth of the steps, weighted by steps, from the metrics."""
+def final_train_loss(job: RunJob, steps_done: int) -> float | None:
+    """The mean training loss over (about) the last twentieth of the steps done, weighted by steps, from the metrics."""
     lines = [line for line in read_lines(job.run_dir / "metrics.jsonl") if line["kind"] == "train"]
     total, steps = 0.0, 0
     for before, line in zip([{"step": 0}, *lines], lines, strict=False):
-        if line["step"] > 0.95 * job.training.stop_at and line["loss"] is not None:
+        if line["step"] > 0.95 * steps_done and line["loss"] is not None:
             total += line["loss"] * (line["step"] - before["step"])
             steps += line["step"] - before["step"]
     return total / steps if steps else None

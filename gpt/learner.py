@@ -69,6 +69,10 @@ class Learner:
         """The learning rate of update `step`, counted from 0."""
         return self.rate_scale * self.rate_share * learning_rate(step, self.training)
 
+    def follow(self, training: TrainingConfig) -> None:
+        """Go on by another schedule."""
+        self.training = self.optimizer.config = training
+
     @property
     def tokens_per_step(self) -> int:
         """Targets of one update."""

@@ -180,12 +180,18 @@ def _resolve_training(
     decay_end = training.weight_decay_final_share
     if decay_end is None:
         decay_end = 0.0 if epochs <= 4 else 1.0
+    # text seen up to four times is worth nearly as much as fresh (arXiv 2305.16264), so nothing overfits before, and a
+    # long run on fresh text improves too slowly for four evaluations in a row to say anything
+    repeats = epochs >= 4 and validation_tokens > 0
+    in_parts = training.stop_at is not None and training.stop_at < steps
+    guard = training.guard if training.guard is not None else repeats and not in_parts
+    ema = training.ema if training.ema is not None else 0.15 if repeats else 0.0
     every = training.evaluation_every if training.evaluation_every is not None else max(1, -(-steps // 40))
     sample = training.evaluation_tokens
     if sample is None:
         # a validation token costs two forward passes, a training token the like of three
         evaluations = -(-steps // every)
-        sample = max(8192, int(0.02 * tokens * 1.5 / evaluations))
+        sample = max(8192, int(0.02 * tokens * 1.5 / evaluations / (2 if ema else 1)))
         sample = min(sample, max(1, validation_tokens)) if validation_tokens else sample
     return replace(
         training,
@@ -206,6 +212,8 @@ def _resolve_training(
         epsilon=training.epsilon if training.epsilon is not None else 1e-10 if muon else 1e-8,
         evaluation_every=every,
         evaluation_tokens=sample,
+        guard=guard,
+        ema=ema,
     )
 
 

@@ -123,7 +123,12 @@ def refuse_other_plan(state: Path, identity: Mapping[str, Any]) -> None:
         "A plan goes on with the data, tokenizer and settings that it began with: restore them, or begin a new run "
         "with these weights (init_from).",
     )
-    end = identity["training"]["stop_at"]
+    end, plan_end = identity["training"]["stop_at"], _plan_end(saved)
+    if saved["step"] == plan_end < end:
+        raise GPTError(
+            f"{state} is of step {saved['step']}, to which the guard has cut short its plan of {end}: there is nothing "
+            f"left to go on with, extend it instead (extends)."
+        )
     if saved["step"] >= end:
         raise GPTError(
             f"{state} is of step {saved['step']}, and this run ends at step {end}: set training.stop_at above "
@@ -142,11 +147,17 @@ def refuse_other_base(state: Path, identity: Mapping[str, Any]) -> None:
         "A run is extended on the data and tokenizer that it had: restore them, or begin a new run with these weights "
         "(init_from).",
     )
-    planned = saved["identity"]["training"]["steps"]
+    planned = _plan_end(saved)
     if saved["step"] < planned:
         raise GPTError(
             f"{state} is of step {saved['step']} of a plan of {planned}: go on with that plan first (continue_from)."
         )
+
+
+def _plan_end(saved: Mapping[str, Any]) -> int:
+    """Where the plan of a saved state ends: as planned, or where the guard has cut it short."""
+    cut = saved["state"].get("guard", {}).get("cut")
+    return int(cut["steps"] if cut else saved["identity"]["training"]["steps"])
 
 
 def _without_end(identity: Mapping[str, Any]) -> dict[str, Any]:

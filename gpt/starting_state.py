@@ -20,7 +20,8 @@ def begin(job: RunJob, learner: Learner) -> Checkpoint | None:
     """Bring a learner that has its seed's weights to where the job begins.
 
     Returns the checkpoint that the run goes on from, if it goes on from one; of an extension as step 0, with the best
-    weights so far as those of step 0. Raises GPTError when it cannot begin there.
+    weights so far as those of step 0, and without the average and what the guard knew. Raises GPTError when it cannot
+    begin there.
     """
     start = job.start
     learner.rate_share = start.rate_share
@@ -35,8 +36,9 @@ def begin(job: RunJob, learner: Learner) -> Checkpoint | None:
         refuse_other_base(start.extends, job.identity())
         learner.restore(checkpoint.step, checkpoint.tensors, checkpoint.state)
         learner.extend()
-        state = checkpoint.state | {"best_step": 0, "looked_at": -1}
-        return Checkpoint(0, checkpoint.tensors, state, {})
+        state = {key: value for key, value in checkpoint.state.items() if key != "guard"}
+        tensors = {group: named for group, named in checkpoint.tensors.items() if group != "average"}
+        return Checkpoint(0, tensors, state | {"best_step": 0, "looked_at": -1}, {})
     if start.init_from is not None:
         _refuse_other_digest("init", start.init_from, start.init_digest, weights_digest(start.init_from))
         refuse_other_model(start.init_from, job.model, job.tokenizer_digest)

@@ -206,8 +206,10 @@ def _train(job: dict[str, Any], prompts: list[str], diary: Path | None, build: B
     heard_at, validation = 0.0, ""
 
     def on_record(record: dict[str, Any]) -> None:
-        nonlocal heard_at, validation
-        if record["kind"] == "evaluation":
+        nonlocal heard_at, validation, steps
+        if record["kind"] == "guard":
+            steps = record["steps"]
+        elif record["kind"] == "evaluation":
             validation = f", validation {record['val_bpb']:.3f} bits per byte" if record.get("val_bpb") else ""
         elif time.monotonic() - heard_at > 0.5 or record["step"] == steps:
             heard_at = time.monotonic()
@@ -232,7 +234,8 @@ def _train(job: dict[str, Any], prompts: list[str], diary: Path | None, build: B
         shutil.copytree(run_dir / "tensorboard", build.observed / "tensorboard")
     summary = json.loads((run_dir / "summary.json").read_text())
     counts = {key: value for key, value in summary.items() if isinstance(value, int | float)}
-    return Facts(counts=counts, details={"device": summary.get("device"), "prompts": prompts})
+    notes = [summary["guard"]] if summary.get("guard") else []
+    return Facts(counts=counts, notes=notes, details={"device": summary.get("device"), "prompts": prompts})
 
 
 def _wait_for_earlier_trainer(run_dir: Path) -> None:

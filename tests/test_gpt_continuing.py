@@ -207,10 +207,10 @@ def test_a_run_begins_with_the_weights_of_another_and_a_schedule_of_its_own(whol
     best = json.loads((whole / "run" / "summary.json").read_text())["val_loss"]
     assert not any(t.any() for name, t in trainer.learner.optimizer.tensors().items() if "momentum" in name)
     assert trainer.learner.step == trainer.learner.first == 0
-    trainer._open_diary()
+    trainer.diary.open(trainer.state)
     trainer._evaluate()
-    assert trainer.record["best_loss"] == pytest.approx(best, abs=0.05)  # the padding rows of the table aside
-    trainer.forget_best()
+    assert trainer.best.record["best_loss"] == pytest.approx(best, abs=0.05)  # the padding rows of the table aside
+    trainer.state.forget()
     trainer.run()
     start = json.loads(files(tmp_path)["state/state.json"])["identity"]["start"]
     assert start == {"init_digest": weights_digest(final(whole))}

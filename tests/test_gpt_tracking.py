@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt import trainer as trainers
+import gpt.diary
+from gpt.diary import seconds_left
 from gpt.errors import GPTError
 from gpt.jobfile import read_job
 from gpt.jobs import RunJob
@@ -125,24 +126,23 @@ def test_the_time_left_counts_what_else_a_run_does(tmp_path):
     one = Trainer(read_job(RunJob, job), Stop(), lambda line: None)
     one.learner.step = 4
     one.clock.seconds, one.clock.training_seconds = 30.0, 20.0  # a third of the time was no training
-    assert one._seconds_left(64.0) == pytest.approx(6 * one.learner.tokens_per_step / 64.0 * 1.5)
+    assert seconds_left(one.learner, 64.0, one.clock) == pytest.approx(6 * one.learner.tokens_per_step / 64.0 * 1.5)
 
 
 def test_mfu_reaches_the_diary_on_cards_of_known_speed(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainers, "utilisation", lambda speed, model, card: 0.25)
+    monkeypatch.setattr(gpt.diary, "utilisation", lambda speed, model, card: 0.25)
     job = write_job(tmp_path, steps=2, log_every=1)
     said: list[str] = []
     one = Trainer(read_job(RunJob, job), Stop(), said.append)
-    honest = one.device
 
     class Card:
         type = "cuda"
 
-    one._open_diary(-1)
+    one.diary.open(one.state)
     one.learner.update()
-    one.device = Card()
-    monkeypatch.setattr(trainers, "describe", lambda device: "NVIDIA H100")
-    one._log(one.learner.update())
-    one.device = honest
+    norm = one.learner.update()
+    monkeypatch.setattr(gpt.diary, "describe", lambda device: "NVIDIA H100")
+    one.learner.device = Card()
+    one.diary.write_updates(one.learner, norm, one.clock)
     assert read_lines(tmp_path / "run" / "metrics.jsonl")[-1]["mfu"] == 0.25
     assert "MFU 25.0%" in said[-1]

@@ -1,0 +1,50 @@
+"""The weights that are kept: those with the lowest validation loss so far, raw or averaged. Knows no files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt.model import GPT
+
+Score = tuple[float, float]  # nats per token, bits per byte
+
+
+class Best:
+    """`weights` as a state dict; `record` says of which step, with which loss, and whether "raw" or "average"."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """No validation has been done."""
+        self.weights: dict[str, Tensor] = {}
+        self.record: dict[str, Any] = {"best_step": None, "best_loss": None, "best_weights": None}
+
+    def hear(self, step: int, models: Mapping[str, GPT], scores: Mapping[str, Score]) -> bool:
+        """Take over the best of `models` if it is better than all before; returns whether it was."""
+        name = min(scores, key=lambda one: scores[one][0])
+        loss = scores[name][0]
+        if self.record["best_loss"] is not None and loss >= self.record["best_loss"]:
+            return False
+        self.take(step, name, loss, models[name])
+        return True
+
+    def take(self, step: int, name: str, loss: float | None, model: GPT) -> None:
+        """Keep the weights of a model."""
+        self.record = {"best_step": step, "best_loss": loss, "best_weights": name}
+        self.weights = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
+
+    def restore(self, weights: Mapping[str, Tensor], state: Mapping[str, Any], device: torch.device) -> None:
+        """Take over what a checkpoint kept."""
+        self.weights = {name: tensor.to(device) for name, tensor in weights.items()}
+        self.record = {key: state.get(key) for key in self.record}
+
+
+def describe_scores(scores: Mapping[str, Score]) -> dict[str, Any]:
+    """The entries of a line of metrics: the best of the scores, whose it is, and where there are several, each."""
+    kept = min(scores, key=lambda one: scores[one][0])
+    loss, bits = scores[kept]
+    each = {f"{name}_loss": score[0] for name, score in scores.items()} if len(scores) > 1 else {}
+    return {"val_loss": loss, "val_bpb": bits, "weights": kept} | each
