@@ -145,10 +145,13 @@ class Batches:
         first = step * self.batch_size
         return [take_turn(first + row, self._shares) for row in range(self.batch_size)]
 
-    def batch(self, step: int) -> npt.NDArray[np.int64]:
-        """The batch of a step: (batch_size, context + 1) int64; inputs are [:, :-1], targets [:, 1:]."""
-        turns = np.array(self.rows(step))
-        batch = np.empty((self.batch_size, self.sources[0].context + 1), np.int64)
+    def batch(self, step: int, begin: int = 0, end: int | None = None) -> npt.NDArray[np.int64]:
+        """The batch of a step: (batch_size, context + 1) int64; inputs are [:, :-1], targets [:, 1:].
+
+        `begin` and `end` choose rows of it, for a process that does a share; `end` None: to the last row.
+        """
+        turns = np.array(self.rows(step)[begin:end]).reshape(-1, 2)
+        batch = np.empty((len(turns), self.sources[0].context + 1), np.int64)
         for index, source in enumerate(self.sources):
             rows = np.flatnonzero(turns[:, 0] == index)
             if len(rows):

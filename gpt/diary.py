@@ -54,7 +54,7 @@ class Diary:
         rate = learner.rate(learner.step - 1)
         speed = learner.tokens_per_step * (learner.step - self.logged_step) / clock.lap(training=True)
         name = describe(learner.device)
-        mfu = utilisation(speed, self.job.model, name) if learner.device.type == "cuda" else None
+        mfu = utilisation(speed / learner.ranks.count, self.job.model, name) if learner.device.type == "cuda" else None
         self.logged_step = learner.step
         self.metrics.write(
             {

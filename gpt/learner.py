@@ -1,7 +1,8 @@
 """What learns: a model, its optimizer and its place in the data, one update at a time.
 
 An update follows from this state and (seed, step) alone; draws such as dropout are seeded anew at every step. So a
-learner restored from its tensors goes on exactly as the one that was saved. Knows no files and no validation.
+learner restored from its tensors goes on exactly as the one that was saved. Where several processes train one model,
+each does a share of the rows of every batch, and all of them have the same state. Knows no files and no validation.
 """
 
 from functools import partial
@@ -17,6 +18,7 @@ from gpt.loss_scale import LossScale
 from gpt.losses import BYTES_PER_LOGIT, piecewise_loss_sum
 from gpt.model import GPT
 from gpt.optimizer import Optimizer
+from gpt.ranks import ALONE, Ranks
 from gpt.schedule import learning_rate, momentum, weight_decay
 from gpt.shuffle import derive
 
@@ -27,6 +29,8 @@ class Learner:
     """`step` counts the updates done, `first` those of the runs that this one extends, which saw other data.
 
     The scheduled learning rate is multiplied by `rate_scale` and by `rate_share`, which is the run's own and not saved.
+    `edits` counts the changes of the state that are no updates: after one, other processes must take over the state
+    (`gpt.together`), so whoever changes it from outside counts up, too.
     """
 
     def __init__(
@@ -37,8 +41,13 @@ class Learner:
         device: torch.device,
         compiled: bool = False,
         logits_bytes: float | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        """`logits_bytes`: what logits may take at once, in float32; more are made in pieces; None: by the device."""
+        """`logits_bytes`: what logits may take at once, in float32; more are made in pieces; None: by the device.
+
+        `ranks`: the processes that train together, each with a learner like this one.
+        """
+        self.ranks, self.edits = ranks, 0
         self.config, self.training, self.batches, self.device = model, training, batches, device
         self.model = GPT(model).to(device).train()
         if logits_bytes is None:
@@ -56,7 +65,8 @@ class Learner:
     def start_over(self) -> None:
         """Back to step 0, with the starting weights that the seed gives."""
         self.model.initialise(derive(self.training.seed, WEIGHTS))
-        self.optimizer = Optimizer(self.model, self.training)
+        self.optimizer = Optimizer(self.model, self.training, self.ranks)
+        self.edits += 1
         self.step = self.first = 0
         self.rate_scale = self.rate_share = 1.0
         self.loss_scale = LossScale() if mixed_type(self.device) == torch.float16 else None
@@ -71,6 +81,7 @@ class Learner:
 
     def follow(self, training: TrainingConfig) -> None:
         """Go on by another schedule."""
+        self.edits += 1
         self.training = self.optimizer.config = training
 
     @property
@@ -82,9 +93,9 @@ class Learner:
         """One update of the weights; returns the norm of the gradient before clipping, a scalar on the device.
 
         The loss is the sum over all targets of the batch divided by their number, however the batch is split into
-        micro-batches. When it or the gradient is not finite, the weights stay and the optimizer counts it.
+        processes and micro-batches. When it or the gradient is not finite, the weights stay and the optimizer counts it.
         """
-        ids = torch.from_numpy(self.batches.batch(self.first + self.step))
+        ids = torch.from_numpy(self.batches.batch(self.first + self.step, *self.ranks.rows(self.batches.batch_size)))
         if self.device.type == "cuda":
             ids = ids.pin_memory()
         if self.device.type != "cpu":
@@ -99,35 +110,56 @@ class Learner:
         return norm
 
     def _gradients(self, ids: Tensor) -> Tensor:
-        """Leave the batch's gradients with the parameters and return its loss.
+        """Leave the gradients of the whole batch with the parameters and return its loss; `ids` are this process's rows.
 
-        Where memory does not suffice, the batch is done again in micro-batches of half the size, from then on: the
-        result stays, apart from the order of summation. Where scaled float16 gradients overflow, it is done again at
+        Where memory does not suffice in any process, the batch is done again in micro-batches of half the size, from
+        then on: the result stays, apart from the order of summation. Where scaled float16 gradients overflow, it is done again at
         half the scale. Raises torch.OutOfMemoryError when one sequence is too much.
         """
         while True:
             try:
                 loss = self._accumulate(ids)
             except torch.OutOfMemoryError:
-                if self.micro_batch == 1:
+                if self.micro_batch == 1 and self.ranks.count == 1:
                     raise
                 loss = None
-            if loss is None:  # the failed pass hangs on its error, so it is gone only here
-                self.micro_batch = -(-self.micro_batch // 2)
+            if self.ranks.any(loss is None):  # the failed pass hangs on its error, so it is gone only here
+                if self.micro_batch == 1:
+                    raise torch.OutOfMemoryError("one sequence per pass is too much for one of the processes")
+                most = -(-self.training.batch_size // self.ranks.count)  # rows of a process
+                self.micro_batch = -(-min(self.micro_batch, most) // 2)
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
-            elif self.loss_scale is None or self.loss_scale.unscale([p.grad for p in self.model.parameters()], loss):
-                return loss
+            elif loss is not None:
+                gradients = self._sum_over_ranks(loss)
+                if self.loss_scale is None or self.loss_scale.unscale(gradients, loss):
+                    return loss
             for parameter in self.model.parameters():
                 parameter.grad = None
 
+    @torch.no_grad()
+    def _sum_over_ranks(self, loss: Tensor) -> list[Tensor]:
+        """Sum loss and gradients, in place, and return the gradients; a process without rows has none of its own."""
+        for parameter in self.model.parameters():
+            if parameter.grad is None and self.ranks.count > 1:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in self.model.parameters()]
+        self.ranks.sum([*gradients, loss])
+        return gradients
+
     def _accumulate(self, ids: Tensor) -> Tensor:
-        """One pass over the batch in micro-batches; gradients are multiplied by the loss scale, the loss is not."""
-        if self.config.dropout:
-            torch.manual_seed(derive(self.training.seed, DROPOUT, self.first + self.step))
+        """One pass over a process's rows in micro-batches; gradients are multiplied by the loss scale, the loss is not.
+
+        Dropout is seeded by a micro-batch's first row, so that several processes draw what one would in such passes.
+        """
         scale = 1.0 if self.loss_scale is None else self.loss_scale.scale
         loss = torch.zeros((), device=self.device)
-        for micro in ids.split(self.micro_batch):
+        row, _ = self.ranks.rows(self.training.batch_size)
+        for micro in ids.split(self.micro_batch) if len(ids) else ():
+            if self.config.dropout:
+                place = (row,) if row else ()
+                torch.manual_seed(derive(self.training.seed, DROPOUT, self.first + self.step, *place))
+            row += len(micro)
             with mixed_precision(self.device):
                 part = self.loss_sum(micro[:, :-1], micro[:, 1:]) / self.tokens_per_step
             (part if scale == 1 else part * scale).backward()
@@ -157,6 +189,7 @@ class Learner:
 
     def restore(self, step: int, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
         """Take over what `saved` returned after `step` updates."""
+        self.edits += 1
         self.step, self.first = step, numbers["first"]
         self.model.load_state_dict(tensors["weights"])
         self.optimizer.restore(tensors["optimizer"])
@@ -168,6 +201,7 @@ class Learner:
 
     def extend(self) -> None:
         """Count from here as from the beginning of a run; data go on where they were, the optimizer keeps its state."""
+        self.edits += 1
         self.first, self.step = self.first + self.step, 0
         self.rate_scale = 1.0
         self.optimizer.skipped.zero_()

@@ -3,7 +3,8 @@
 Method: Keller Jordan's (kellerjordan.github.io/posts/muon, github.com/KellerJordan/Muon) with Nesterov momentum and
 steps that grow with sqrt(rows / columns) of tall matrices; decoupled weight decay as in arXiv 2502.16982, but only
 where the update already pulls towards zero (arXiv 2510.12402). Matrices of one shape are computed together, on the CPU
-in float32, where bfloat16 is slow, elsewhere in bfloat16. Knows neither what the gradients' norm is nor when a step is
+in float32, where bfloat16 is slow, elsewhere in bfloat16. Where several processes train, each of them holds all momenta,
+but makes orthogonal a share of the matrices only, and all get the results of all. Knows neither what the gradients' norm is nor when a step is
 bad: `gpt.optimizer` says so with each step.
 """
 
@@ -13,17 +14,18 @@ from torch import Tensor, nn
 from gpt.adamw import Moment
 from gpt.groups import parts
 from gpt.orthogonal import orthogonalise
+from gpt.ranks import ALONE, Ranks
 
 
 class Muon:
     """Updates named matrices; tensors that hold several (queries, keys, values) are updated one by one."""
 
-    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+    def __init__(self, parameters: dict[str, nn.Parameter], ranks: Ranks = ALONE) -> None:
         shapes: dict[tuple[int, int], dict[str, nn.Parameter]] = {}
         for name, parameter in parameters.items():
             rows, columns = parameter.shape
             shapes.setdefault((rows // parts(name), columns), {})[name] = parameter
-        self.stacks = [Stack(shape, members) for shape, members in shapes.items()]
+        self.stacks = [Stack(shape, members, ranks) for shape, members in shapes.items()]
 
     def step(self, moment: Moment, rate: float, weight_decay: float, momentum: float) -> None:
         """Apply the matrices' gradients; `momentum` is the share of the earlier gradients, 0 to below 1."""
@@ -38,8 +40,8 @@ class Muon:
 class Stack:
     """All matrices of one shape (rows, columns), and their momentum (count, rows, columns)."""
 
-    def __init__(self, shape: tuple[int, int], parameters: dict[str, nn.Parameter]) -> None:
-        self.shape, self.parameters = shape, parameters
+    def __init__(self, shape: tuple[int, int], parameters: dict[str, nn.Parameter], ranks: Ranks) -> None:
+        self.shape, self.parameters, self.ranks = shape, parameters, ranks
         self.weights = [p.detach().view(-1, *shape) for p in parameters.values()]  # views: they change the weights
         self.counts = [len(weight) for weight in self.weights]
         self.momentum = torch.cat(self.weights).zero_()
@@ -51,7 +53,8 @@ class Stack:
         gradients.div_(moment.divisor).nan_to_num_(0.0, 0.0, 0.0)  # what is not finite here comes with a bad step
         self.momentum.lerp_(gradients, (1 - momentum) * (1 - moment.bad))  # which leaves this bit by bit
         direction = gradients.lerp_(self.momentum, momentum)
-        direction = orthogonalise(direction.bfloat16() if direction.is_cuda else direction).float().contiguous()
+        direction = direction.bfloat16() if direction.is_cuda else direction
+        direction = self.ranks.map_stack(orthogonalise, direction).float().contiguous()
         updates = list(direction.split(self.counts))
         if weight_decay:
             kept = torch._foreach_mul(updates, self.weights)

@@ -11,6 +11,7 @@ from gpt.adamw import AdamW, Moment
 from gpt.config import TrainingConfig
 from gpt.groups import group
 from gpt.muon import Muon
+from gpt.ranks import ALONE, Ranks
 
 BAD_STEPS = 3  # so many bad gradients in a row mean that the run cannot go on like this
 
@@ -22,7 +23,8 @@ class Optimizer:
     and all matrices apart from positions decay. A gradient that is not finite changes nothing, and is counted.
     """
 
-    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+    def __init__(self, model: nn.Module, config: TrainingConfig, ranks: Ranks = ALONE) -> None:
+        """`ranks` share Muon's work, each with the same gradients."""
         self.config = config
         self.parameters = dict(model.named_parameters())
         groups = group(self.parameters.items(), config.optimizer)
@@ -35,7 +37,7 @@ class Optimizer:
         ]
         tables = {name for name in {**groups.embeddings, **groups.heads} if not name.startswith("positions.")}
         decaying = {*groups.matrices, *tables} if config.optimizer == "adamw" else set()
-        self.muon = Muon(groups.muon)
+        self.muon = Muon(groups.muon, ranks)
         self.adamw = AdamW([(members, rate / peak) for members, rate in rates], decaying, config)
         device = next(iter(self.parameters.values())).device
         self.skipped = torch.zeros((), device=device)  # bad gradients in all

@@ -8,10 +8,13 @@ that comes while torch is being loaded is heard as well.
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
 from gpt.errors import GPTError
+
+PARENT_SECONDS = 0.5  # between two looks at the parent
 
 
 class Stop:
@@ -19,6 +22,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self._orphaned = threading.Event()
 
     def listen_to_signals(self) -> None:
         """From now on SIGTERM and SIGINT are requests; only the main thread may call this."""
@@ -28,6 +32,28 @@ class Stop:
     def watch(self, descriptor: int) -> None:
         """Watch a pipe's reading end: its end means that the starter is gone."""
         _when_ended(descriptor, self._on_end)
+
+    def watch_parent(self) -> None:
+        """Watch the process that has started this one: its end is a request as well."""
+        parent = os.getppid()
+
+        def wait() -> None:
+            while os.getppid() == parent:
+                time.sleep(PARENT_SECONDS)
+            self._on_end()
+            self._orphaned.set()
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def leave_after_parent(self, seconds: float, code: int) -> None:
+        """End this process, with an exit code, so long after the parent that is watched, whatever it does then."""
+
+        def wait() -> None:
+            self._orphaned.wait()
+            time.sleep(seconds)
+            os._exit(code)
+
+        threading.Thread(target=wait, daemon=True).start()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self.reason = self.reason or signal.Signals(number).name

@@ -5,8 +5,15 @@ from typing import Any
 from gpt.clock import Clock
 from gpt.device import describe
 from gpt.guard import describe_cut
+from gpt.learner import Learner
 from gpt.model import parameter_count
 from gpt.run_state import RunState
+
+
+def place(learner: Learner) -> str:
+    """Where it computes, in words; several processes are taken to have like devices."""
+    name, count = describe(learner.device), learner.ranks.count
+    return name if count == 1 else f"{count} processes, each on {name}"
 
 
 def summarise(state: RunState, begun_at: int, clock: Clock) -> dict[str, Any]:
@@ -29,5 +36,5 @@ def summarise(state: RunState, begun_at: int, clock: Clock) -> dict[str, Any]:
         "train_tokens_per_s": round(tokens / max(1e-9, clock.training_seconds), 1),
         "seconds": round(clock.seconds, 3),
         "skipped_steps": int(learner.optimizer.skipped.item()),
-        "device": describe(learner.device),
+        "device": place(learner),
     }

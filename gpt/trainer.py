@@ -14,23 +14,23 @@ from collections.abc import Callable
 
 import torch
 
-from gpt.arrays import open_shard
-from gpt.batches import Batches
+from gpt.assemble import assemble
 from gpt.checkpoint import Checkpoint, CheckpointStore
 from gpt.clock import Clock
-from gpt.device import choose_device, describe
+from gpt.device import choose_device
 from gpt.diary import Diary
 from gpt.errors import GPTError
 from gpt.export import publish_result
 from gpt.generate import continuations
 from gpt.jobs import RunJob
-from gpt.learner import Learner
 from gpt.model import parameter_count
 from gpt.optimizer import BAD_STEPS
+from gpt.ranks import ALONE, Ranks
 from gpt.run_state import RunState
 from gpt.saving import BackgroundSaver
 from gpt.stop import Stop
-from gpt.summary import summarise
+from gpt.summary import place, summarise
+from gpt.together import Leader
 from gpt.tracking import Tracker
 from gpt.validation import Validation
 
@@ -49,19 +49,14 @@ class Trainer:
     Making one opens the data and takes over the last checkpoint; it raises GPTError when the job cannot be run.
     """
 
-    def __init__(self, job: RunJob, stop: Stop, say: Say) -> None:
+    def __init__(self, job: RunJob, stop: Stop, say: Say, ranks: Ranks = ALONE) -> None:
         self.job, self.stop, self.say = job, stop, say
         self.clock = Clock()
         self.device = choose_device(job.runtime, say)
-        model, training = job.model, job.training
-        shards = {name: [open_shard(p, job.eot_id) for p in s.train] for name, s in job.sources.items()}
-        weights = {name: source.weight for name, source in job.sources.items()}
-        batches = Batches(shards, weights, model.context, training.batch_size, model.vocab_size, training.seed)
+        training = job.training
         self.validation = Validation(job, self.device)
-        compiled = job.runtime.compile and self.device.type == "cuda"
-        logits_gib = job.runtime.logits_gib
-        logits_bytes = None if logits_gib is None else logits_gib * 2**30
-        self.learner = Learner(model, training, batches, self.device, compiled, logits_bytes)
+        self.learner = assemble(job, self.device, ranks)
+        self.leader = Leader(ranks, stop)
         self.state = RunState(self.learner, training, bool(self.validation.sample))
         self.best, self.guard = self.state.best, self.state.guard
         self.milestone_every = -(-training.steps // MILESTONES)
@@ -96,7 +91,7 @@ class Trainer:
         self.say(
             f"{self.job.model.preset}: {parameter_count(self.learner.model):,} parameters, "
             f"{self.learner.batches.tokens:,} training tokens, {len(self.validation.passages):,} validation passages, "
-            f"on {describe(self.device)}."
+            f"on {place(self.learner)}."
         )
         if not self.validation.passages:
             self.say("There is no validation text: the last weights count as the best.")
@@ -108,6 +103,7 @@ class Trainer:
         while self.learner.step < self.state.training.stop_at:
             self.saver.raise_failure()
             self._leave_if_asked()
+            self.leader.before_update(self.learner)
             norm = self.learner.update()
             self.state.update_average()
             self._after_update(norm)
