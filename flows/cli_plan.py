@@ -18,7 +18,7 @@ def plan(
         list[str] | None,
         typer.Option("--set", metavar="KEY=JSON", help="Replace a setting, e.g. plan.minutes=5. Repeatable."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where the model will run: auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where the model will run: auto, cpu, cuda or mps.")] = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network; use what is there.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Make the plan again; minutes are timed anew.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one line of JSON.")] = False,

@@ -18,7 +18,7 @@ def train(
         float | None,
         typer.Option(metavar="S", help="For a finished plan: the highest rate as a share of the plan's; 0.5."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
 ) -> None:
     """Train a model further, on the text that it was trained on.
@@ -27,8 +27,8 @@ def train(
     what one run of the plan gives. A finished run is extended: the rate rises again and falls over the added steps.
     """
     started = time.perf_counter()
-    if device not in ("auto", "cpu", "cuda"):
-        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu or cuda.")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu, cuda or mps.")
     if steps < 1:
         raise RecipeError(f"--steps is {steps}, but at least 1 must be added.")
     if rate_share is not None and not 0 < rate_share <= 1:

@@ -59,8 +59,8 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuati
     arrays = _weighted(recipe, prepared)
     sampling = recipe.sampling.config()
     prompts = recipe.sampling.prompts
-    model_config = starting_shape(run, recipe.model, recipe.init_from)
-    planned = plan(run, arrays, model_config, recipe.training, recipe.plan, recipe.tokenizer, recipe.name)
+    shaped = starting_shape(run, recipe.model, recipe.init_from, arrays.tokenizer)
+    planned = plan(run, arrays, recipe.model, recipe.training, recipe.plan, recipe.tokenizer, recipe.name, shaped)
     publish_plan_card(run, planned)
     run.finish("plan")
     if wanted is None:

@@ -20,10 +20,9 @@ from torch import Tensor
 from gpt.config import ModelConfig, SamplingConfig
 from gpt.errors import GPTError
 from gpt.files import write_json
-from gpt.jobfile import read_json
-from gpt.layers import EPSILON, LAYER_NORM_EPSILON
+from gpt.gpt2_config import GPT2_COMPUTES, read_gpt2_config
+from gpt.layers import EPSILON
 from gpt.model import GPT
-from gpt.plan import rope_theta_for
 from gpt.tensorfiles import WEIGHTS_FILE, misfit, read_tensors, shapes_of
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -39,15 +38,6 @@ GPT2_NAMES = {  # ours, theirs
     "feed_forward.up.": "mlp.c_fc.",
     "feed_forward.down.": "mlp.c_proj.",
     "final_norm.": "ln_f.",
-}
-GPT2_SIZES = {"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}  # where left out
-GPT2_COMPUTES: dict[str, tuple[Any, ...]] = {  # settings that change what is computed; the first is the default
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of one function
-    "layer_norm_epsilon": (LAYER_NORM_EPSILON,),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "add_cross_attention": (False,),
-    "tie_word_embeddings": (True,),
 }
 
 
@@ -88,7 +78,7 @@ def read_gpt2(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     The folder holds config.json and model.safetensors, or its shards and their index, of a GPT2LMHeadModel or a
     GPT2Model. Raises GPTError for another architecture and for weights that are missing, too many or of a wrong shape.
     """
-    config = _read_gpt2_config(folder)
+    config = read_gpt2_config(folder)
     found = {
         name.removeprefix("transformer."): tensor
         for name, tensor in read_tensors(folder).items()
@@ -196,41 +186,6 @@ def _describe_qwen3(config: ModelConfig) -> dict[str, Any]:
         "layer_types": ["full_attention"] * config.layers,
         "initializer_range": 0.02,
     }
-
-
-def _read_gpt2_config(folder: Path) -> ModelConfig:
-    path = folder / "config.json"
-    theirs = read_json(path)
-    kind = theirs.get("model_type") if isinstance(theirs, dict) else None
-    if kind != "gpt2":
-        raise GPTError(
-            f"{path} describes a model of type {kind!r}, but only 'gpt2' can be read (and this trainer's own folders "
-            f"with model.json): name a folder with GPT-2's weights."
-        )
-    for name, supported in GPT2_COMPUTES.items():
-        if theirs.get(name, supported[0]) not in supported:
-            raise GPTError(f"{path}: {name} is {theirs[name]!r}, but preset 'gpt2' computes {supported[0]!r} only.")
-    sizes = {name: theirs.get(name, size) for name, size in GPT2_SIZES.items()}
-    sizes["n_inner"] = theirs.get("n_inner") or 4 * sizes["n_embd"]
-    for name, size in sizes.items():
-        if type(size) is not int or size < 1:
-            raise GPTError(f"{path}: {name} is {size!r}, but it must be a whole number above 0.")
-    try:
-        return ModelConfig(
-            preset="gpt2",
-            layers=sizes["n_layer"],
-            width=sizes["n_embd"],
-            heads=sizes["n_head"],
-            feed_forward=sizes["n_inner"],
-            context=sizes["n_positions"],
-            dropout=0.0,
-            bias=True,
-            tied=True,
-            rope_theta=rope_theta_for(sizes["n_positions"]),
-            vocab_size=sizes["vocab_size"],
-        )
-    except ValueError as error:
-        raise GPTError(f"{path}: {error}") from None
 
 
 def _gpt2_name(ours: str) -> str:

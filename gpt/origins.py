@@ -28,13 +28,13 @@ def numbers(group: str, given: Any, resolved: Any, reasons: Mapping[str, str]) -
 
     group    "model" or "training", the first part of the names
     given    the config as the recipe has it, None where it leaves a number open
-    reasons  what is known better, by dotted name, for fields that were left open
+    reasons  what is known better, by dotted name, for fields that were left open or became another value
     """
     texts = formulas(type(resolved))
     found = []
     for field in dataclasses.fields(resolved):
         name, value, wanted = f"{group}.{field.name}", getattr(resolved, field.name), getattr(given, field.name)
-        if wanted is None:
+        if wanted is None or wanted != value:
             origin = reasons.get(name) or (f"by formula: {texts[field.name]}" if field.name in texts else "by formula")
         else:
             origin = DEFAULT if wanted == field.default else BY_HAND

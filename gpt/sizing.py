@@ -123,11 +123,16 @@ def size(dial: PlanConfig, model: ModelConfig, training: TrainingConfig, corpus:
 
 
 def all_parameters(model: ModelConfig) -> int:
-    """Parameters of a resolved model: matrices, head, and the embedding where it is a table of its own.
-
-    Gains and positions, less than a hundredth, are left out.
-    """
-    return matrix_parameters(model) + (0 if model.tied else model.padded_vocab * model.width)
+    """Parameters of a resolved model as they are published: tables without padding, gains, biases and positions."""
+    tables = model.vocab_size * model.width * (1 if model.tied else 2)
+    padded_head = model.padded_vocab * model.width
+    count = matrix_parameters(model) - padded_head + tables
+    gains = 2 * model.layers + 1  # of norms, as long as the stream
+    if model.preset == "gpt2":
+        biases = model.layers * (5 * model.width + model.feed_forward) + gains * model.width
+        return count + (gains + model.context) * model.width + (biases if model.bias else 0)
+    per_head = model.width // model.heads if model.heads else 0
+    return count + gains * model.width + 2 * model.layers * per_head
 
 
 def flops_per_token(model: ModelConfig) -> int:

@@ -6,6 +6,7 @@ whole plan would have. `extends` takes the whole state of a finished run and add
 is said what each of them needs and refuses; imports no torch, so that it can be asked before a trainer is started.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 from gpt.config import ModelConfig, require
 from gpt.errors import GPTError
 from gpt.files import digest
+from gpt.gpt2_config import CONFIG_FILE, read_gpt2_config
 from gpt.identity import refuse_other_identity
 from gpt.jobfile import read_job, read_json
 
 STATE = "state"  # folder of a published model that holds its run's last state
 STATE_FILE = "state.json"
+MODEL_FILE = "model.json"
 MAY_DIFFER = ("dropout", "context")  # between a model and the one whose weights it begins with
 
 
@@ -26,8 +29,8 @@ MAY_DIFFER = ("dropout", "context")  # between a model and the one whose weights
 class Start:
     """What a run begins from; by default weights drawn by its seed. Digests belong to its identity, paths do not.
 
-    init_from      folder of a model (model.json, model.safetensors) whose weights it begins with
-    init_digest    SHA-256 of those weights' file (`weights_digest`)
+    init_from      folder of a model (model.json or GPT-2's config.json) whose weights it begins with
+    init_digest    SHA-256 of those weights (`weights_digest`)
     continue_from  `state` folder that an earlier part of the same plan has published
     extends        `state` folder of the finished run that this one extends
     extends_digest SHA-256 of its state.json (`state_digest`), which holds those of all files beside it
@@ -63,12 +66,25 @@ class Start:
         return {"start": content} if content else {}
 
 
+def holds_model(folder: Path) -> bool:
+    """Whether a folder says that it holds a model: one of this trainer, or one in Hugging Face's form."""
+    return (folder / MODEL_FILE).is_file() or (folder / CONFIG_FILE).is_file()
+
+
+def is_gpt2(folder: Path) -> bool:
+    """Whether a model's folder holds GPT-2's weights in Hugging Face's form, and none of this trainer."""
+    return not (folder / MODEL_FILE).is_file()
+
+
 def weights_digest(folder: Path) -> str:
-    """What identifies the weights of a model's folder. Raises GPTError when there are none."""
+    """What identifies the weights of a model's folder, one file or shards. Raises GPTError when there are none."""
     path = folder / "model.safetensors"
-    if not path.is_file():
+    if path.is_file():
+        return digest(path)
+    shards = sorted(folder.glob("model-*.safetensors"))
+    if not shards:
         raise GPTError(f"{folder} holds no model.safetensors: name the folder of a trained model.")
-    return digest(path)
+    return hashlib.sha256("\n".join(f"{shard.name} {digest(shard)}" for shard in shards).encode()).hexdigest()
 
 
 def state_digest(state: Path) -> str:
@@ -79,10 +95,14 @@ def state_digest(state: Path) -> str:
 
 
 def shaped_like(model: ModelConfig, folder: Path) -> ModelConfig:
-    """What `model` leaves open of its shape, as the model in `folder` has it."""
-    theirs = read_job(ModelConfig, folder / "model.json")
-    opened = {name for name, value in vars(model).items() if value is None} - {"dropout", "vocab_size"}
-    return replace(model, **{name: getattr(theirs, name) for name in opened})
+    """What `model` leaves open of its shape, as the model in `folder` has it; biases if GPT-2's weights have them."""
+    theirs = _config_in(folder)
+    taken = {name for name, value in vars(model).items() if value is None} - {"dropout", "vocab_size"}
+    if model.preset == theirs.preset == "gpt2":
+        taken.add("bias")
+    elif model.preset != theirs.preset:
+        return model  # `refuse_other_model` says so
+    return replace(model, **{name: getattr(theirs, name) for name in taken})
 
 
 def refuse_other_model(folder: Path, model: ModelConfig, tokenizer_digest: str) -> None:
@@ -98,13 +118,15 @@ def refuse_other_model(folder: Path, model: ModelConfig, tokenizer_digest: str) 
             f"{tokenizer_digest[:12]}: to other ids they mean nothing. Pin the older tokenizer (tokenizer.kind: "
             f"artifact), or train without init_from."
         )
-    theirs = read_job(ModelConfig, folder / "model.json")
+    theirs = _config_in(folder)
     may_differ = MAY_DIFFER if model.preset == "modern" else MAY_DIFFER[:1]
     differing = [
         f"model.{name} is {ours!r}, and there it is {getattr(theirs, name)!r}"
         for name, ours in vars(model).items()
         if ours != getattr(theirs, name) and name not in may_differ
     ]
+    if model.preset != theirs.preset:
+        differing = differing[:1]  # all else follows from it
     if differing:
         raise GPTError(
             f"The weights in {folder} do not fit this run's model: {'; '.join(differing)}. Set the same values, or "
@@ -158,6 +180,12 @@ def _plan_end(saved: Mapping[str, Any]) -> int:
     """Where the plan of a saved state ends: as planned, or where the guard has cut it short."""
     cut = saved["state"].get("guard", {}).get("cut")
     return int(cut["steps"] if cut else saved["identity"]["training"]["steps"])
+
+
+def _config_in(folder: Path) -> ModelConfig:
+    if is_gpt2(folder):
+        return read_gpt2_config(folder)
+    return read_job(ModelConfig, folder / MODEL_FILE)
 
 
 def _without_end(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gpt.start import (
     state_digest,
     weights_digest,
 )
-from gpt.starting_weights import starting_weights
+from gpt.weights import read_starting_weights
 
 
 def begin(job: RunJob, learner: Learner) -> Checkpoint | None:
@@ -42,7 +42,7 @@ def begin(job: RunJob, learner: Learner) -> Checkpoint | None:
     if start.init_from is not None:
         _refuse_other_digest("init", start.init_from, start.init_digest, weights_digest(start.init_from))
         refuse_other_model(start.init_from, job.model, job.tokenizer_digest)
-        learner.model.load_state_dict(starting_weights(start.init_from))
+        learner.model.load_state_dict(read_starting_weights(start.init_from)[1])
     return None
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from data.errors import TextmillError
 from data.manifest import ArtifactRef, Identity, Manifest
+from data.tokenizers.load import load_tokenizer
 from gpt.config import ModelConfig
 from gpt.errors import GPTError
-from gpt.start import STATE, refuse_other_model, state_digest, weights_digest
+from gpt.start import STATE, holds_model, is_gpt2, refuse_other_model, shaped_like, state_digest, weights_digest
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT
 
@@ -39,15 +40,29 @@ class Beginning:
 def weights_folder(run: Run, init_from: str) -> tuple[Path, ArtifactRef | None]:
     """Where the weights that a recipe's `init_from` names lie: a model artifact, or a folder that holds a model."""
     folder = PROJECT_ROOT / Path(init_from).expanduser()
-    if not init_from.startswith("model/") and (folder / "model.json").is_file():
+    if not init_from.startswith("model/") and holds_model(folder):
         return folder, None
     try:
         ref = find_model(run, init_from)
     except TextmillError as error:
         raise TextmillError(
-            f"init_from is {init_from!r}, no folder with a model.json, and in the store: {error}"
+            f"init_from is {init_from!r}: no folder with model.json or (GPT-2's) config.json, and in the store: {error}"
         ) from None
     return run.store.path(ref), ref
+
+
+def shape_from(run: Run, folder: Path, model: ModelConfig, tokenizer: ArtifactRef) -> ModelConfig:
+    """`model` with what it leaves open as the one in `folder` has it. Raises TextmillError when that has other ids."""
+    kind = load_tokenizer(run.store.path(tokenizer)).vocabulary.kind
+    if is_gpt2(folder) and kind != "gpt2":
+        raise TextmillError(
+            f"init_from is {folder}, with GPT-2's weights, which know the ids of its tokenizer alone, and this corpus "
+            f"has tokenizer.kind {kind!r}: set tokenizer.kind=gpt2."
+        )
+    try:
+        return shaped_like(model, folder)
+    except GPTError as error:
+        raise TextmillError(str(error)) from error
 
 
 def from_weights(

@@ -43,7 +43,7 @@ def continue_training(
     manifest = run.store.manifest(wanted.model)
     shape = ModelConfig(**manifest.recipe.config["model"])
     plan = TrainingConfig(**manifest.recipe.config["training"])
-    arrays = capped(run, arrays, shape, plan)
+    arrays = capped(run, arrays, shape, _first_plan(run, manifest)) if any(arrays.max_epochs.values()) else arrays
     _refuse_other_arrays(manifest, arrays)
     if settings is not None:
         _refuse_other_settings(manifest, *settings)
@@ -64,13 +64,19 @@ def continue_training(
 def trained_arrays(run: Run, model: ArtifactRef) -> Arrays:
     """The arrays that a model was trained on, from its manifest. Raises TextmillError when one is gone."""
     manifest = run.store.manifest(model)
-    refs = [run.store.resolve(text) for text in manifest.inputs]
+    refs, gone = [], []
+    for text in manifest.inputs:
+        try:
+            refs.append(run.store.resolve(text))
+        except TextmillError:
+            gone.append(text)
     slots = {ref.digest: ref for ref in refs if ref.stage == "tokens"}
     entries = manifest.recipe.config["arrays"]
     tokenizer = next((ref for ref in refs if ref.stage == "tokenizer"), None)
-    missing = [digest[:12] for entry in entries for digest in entry["tokens"] if digest not in slots]
-    if missing or tokenizer is None:
-        raise TextmillError(f"{model} cannot go on: token arrays {', '.join(missing)} of its run are gone or changed.")
+    changed = [digest[:12] for entry in entries for digest in entry["tokens"] if digest not in slots]
+    if changed or tokenizer is None:
+        missing = ", ".join(gone or changed)
+        raise TextmillError(f"{model} cannot go on: of what it was trained on, {missing} is gone or changed.")
     labels = [slots[entry["tokens"][0]].name.rpartition("-")[0] if entry["tokens"] else "" for entry in entries]
     if labels != sorted(set(labels)):
         labels = [f"{number:04d}-{label}" for number, label in enumerate(labels)]
@@ -90,6 +96,20 @@ def named_continuation(run: Run, model: str | None, steps: int | None, rate_shar
         given = f"continue_from is {model or 'missing'}, steps is {steps or 'missing'}"
         raise TextmillError(f"{given}: say which model goes on, and for how many steps.")
     return Continuation(find_model(run, model), steps, rate_share)
+
+
+def _first_plan(run: Run, manifest: Manifest) -> TrainingConfig:
+    """The plan whose length has capped the weights of a model: of an extension, that of the run it goes back to."""
+    while "extends" in manifest.recipe.inputs:
+        base = next(text for text in manifest.inputs if text.startswith("model/"))
+        try:
+            manifest = run.store.manifest(run.store.resolve(base))
+        except TextmillError:
+            raise TextmillError(
+                f"{manifest.ref} extends {base}, which is gone, so nobody can say how far max_epochs held its sources "
+                f"back: use `textmill train --continue`, which takes the weights that it was trained with."
+            ) from None
+    return TrainingConfig(**manifest.recipe.config["training"])
 
 
 def _extension(run: Run, arrays: Arrays, shape: ModelConfig, plan: TrainingConfig, steps: int) -> TrainingConfig:

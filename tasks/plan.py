@@ -17,7 +17,6 @@ from data.facts import Facts
 from data.manifest import ArtifactRef
 from data.store import Build, Store
 from data.tokenizers.config import TokenizerConfig
-from data.tokenizers.load import load_tokenizer
 from gpt.config import ModelConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.origins import numbers
@@ -31,10 +30,11 @@ from tasks.registry import identity
 from tasks.report_facts import PLAN_FILE, read_json
 from tasks.run import Run
 from tasks.run_card import card_key
-from tasks.training import Arrays, trainer_runtime
+from tasks.training import Arrays, counts, trainer_runtime
 from tasks.units import Unit, UnitProgress, run_unit
 
 TABLE_FILE = "plan.md"
+TAKEN = "as in the model that init_from names"
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,13 @@ def plan(
     dial: PlanConfig,
     tokenizer: TokenizerConfig,
     name: str,
+    shaped: ModelConfig | None = None,
 ) -> Plan:
-    """Resolve a recipe's model and training for `arrays`. Raises TextmillError for combinations that cannot work."""
-    manifests = [run.store.manifest(slot.ref) for slot in arrays.slots]
-    total = {
-        key: sum(int(one.counts.get(key, 0)) for one in manifests)
-        for key in ("train_tokens", "validation_tokens", "train_bytes")
-    }
-    corpus = Corpus(load_tokenizer(run.store.path(arrays.tokenizer)).vocab_size, **total)
+    """Resolve a recipe's model and training for `arrays`. Raises TextmillError for combinations that cannot work.
+
+    `shaped` is the recipe's model with numbers taken over from the one whose weights it begins with.
+    """
+    corpus = counts(run, arrays)
     origin = _vocabulary_origin(tokenizer)
     recipe = {
         "dial": asdict(dial),
@@ -69,7 +68,9 @@ def plan(
         "training": asdict(training),
         "vocabulary": origin,
     }
-    make = partial(_make, dial, model, training, corpus, origin, trainer_runtime(run.runtime))
+    if shaped is not None:
+        recipe["shaped"] = asdict(shaped)
+    make = partial(_make, dial, model, shaped or model, training, corpus, origin, trainer_runtime(run.runtime))
     unit = Unit(name, name, identity("plan", recipe, arrays.inputs()), arrays.refs(), make)
     ref = run_unit(run, "plan", unit)
     found = read_plan(run.store, ref)
@@ -105,6 +106,7 @@ def publish_plan_card(run: Run, made: Plan) -> None:
 def _make(
     dial: PlanConfig,
     model: ModelConfig,
+    shaped: ModelConfig,
     training: TrainingConfig,
     corpus: Corpus,
     vocabulary: str,
@@ -114,11 +116,12 @@ def _make(
 ) -> Facts:
     speed = _time(runtime, build) if dial.minutes is not None else None
     try:
-        sized = size(dial, model, training, corpus, speed)
+        sized = size(dial, shaped, training, corpus, speed)
         shape, schedule = resolve(sized.model, sized.training, *corpus)
     except GPTError as error:
         raise TextmillError(str(error)) from error
-    reasons = {"model.vocab_size": vocabulary} | sized.reasons
+    taken = {f"model.{name}": TAKEN for name, value in vars(shaped).items() if value != getattr(model, name)}
+    reasons = {"model.vocab_size": vocabulary} | taken | sized.reasons
     found = numbers("model", model, shape, reasons) + numbers("training", training, schedule, reasons)
     content = {
         "dial": asdict(dial),

@@ -24,11 +24,14 @@ def outlook(
     rate = speed.in_training(model.layers or 0) if speed else USUAL_CPU_RATE
     where = speed.name if speed else "two CPU cores, as a rule"
     worth = effective_tokens(corpus.train_tokens, epochs)
+    repeated = (
+        f"repeated text is worth {worth:,.0f} fresh tokens (arXiv 2305.16264)" if epochs > 1 else "times all text"
+    )
     return [
         ("parameters", f"{count:,}", f"{count / corpus.train_tokens:.3g} per token of text"),
         ("text", f"{corpus.train_tokens:,} tokens", f"{corpus.train_bytes:,} bytes of training text"),
         ("tokens seen", f"{tokens:,}", "steps x batch_size x context"),
-        ("epochs", f"{epochs:.2f}", f"repeated text is worth {worth:,.0f} fresh tokens (arXiv 2305.16264)"),
+        ("epochs", f"{epochs:.2f}", repeated),
         ("work", f"{work:.2g} FLOPs", "6 per parameter and token, and 12 x layers x width x context"),
         ("time", _duration(work / rate), f"at {rate / 1e9:,.0f} GFLOP/s: {where}"),
     ]  # fmt: skip

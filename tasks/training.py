@@ -22,9 +22,9 @@ from data.tokenizers.load import Tokenizer, load_tokenizer
 from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.plan import resolve
-from gpt.start import shaped_like
+from gpt.sizing import Corpus
 from gpt.train import lock
-from tasks.beginning import DIARIES, Beginning, earlier_part, from_part, from_weights, weights_folder
+from tasks.beginning import DIARIES, Beginning, earlier_part, from_part, from_weights, shape_from, weights_folder
 from tasks.mixing import capped_weights
 from tasks.process import POLL, run_gpt
 from tasks.progress import watcher
@@ -116,9 +116,9 @@ def train(
     return train_planned(run, arrays, shape, plan, prompts, sampling, name, beginning, planned)
 
 
-def starting_shape(run: Run, model: ModelConfig, init_from: str | None) -> ModelConfig:
-    """A recipe's model, with what it leaves open as in the model whose weights it begins with."""
-    return shaped_like(model, weights_folder(run, init_from)[0]) if init_from else model
+def starting_shape(run: Run, model: ModelConfig, init_from: str | None, tokenizer: ArtifactRef) -> ModelConfig | None:
+    """A recipe's model with what it leaves open as in the model whose weights it begins with; None without one."""
+    return shape_from(run, weights_folder(run, init_from)[0], model, tokenizer) if init_from else None
 
 
 def train_planned(
@@ -166,18 +166,20 @@ def resolve_plan(
     run: Run, arrays: Arrays, model: ModelConfig, training: TrainingConfig
 ) -> tuple[ModelConfig, TrainingConfig]:
     """What a recipe leaves open, by formula from the arrays. Raises TextmillError for what cannot work."""
-    manifests = [run.store.manifest(slot.ref) for slot in arrays.slots]
-    total = {
-        key: sum(int(m.counts.get(key, 0)) for m in manifests)
-        for key in ("train_tokens", "validation_tokens", "train_bytes")
-    }
-    vocab_size = load_tokenizer(run.store.path(arrays.tokenizer)).vocab_size
     try:
-        return resolve(
-            model, training, vocab_size, total["train_tokens"], total["validation_tokens"], total["train_bytes"]
-        )
+        return resolve(model, training, *counts(run, arrays))
     except GPTError as error:
         raise TextmillError(str(error)) from error
+
+
+def counts(run: Run, arrays: Arrays) -> Corpus:
+    """What a plan depends on, over all arrays."""
+    manifests = [run.store.manifest(slot.ref) for slot in arrays.slots]
+    total = {
+        key: sum(int(one.counts.get(key, 0)) for one in manifests)
+        for key in ("train_tokens", "validation_tokens", "train_bytes")
+    }
+    return Corpus(load_tokenizer(run.store.path(arrays.tokenizer)).vocab_size, **total)
 
 
 def capped(run: Run, arrays: Arrays, shape: ModelConfig, plan: TrainingConfig) -> Arrays:

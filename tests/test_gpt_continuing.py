@@ -149,7 +149,7 @@ def test_an_extension_goes_on_with_data_and_state_and_lowers_the_loss(tmp_path):
     assert all(torch.equal(t, learner.optimizer.tensors()[n]) for n, t in state.optimizer.tensors().items())
     seen = []
     honest = learner.batches.batch
-    learner.batches.batch = lambda step: (seen.append(step), honest(step))[1]
+    learner.batches.batch = lambda step, *rows: (seen.append(step), honest(step, *rows))[1]
     extended.run()
     assert seen == list(range(16, 40))
     lines = read_lines(more / "run" / "metrics.jsonl")
