@@ -16,15 +16,18 @@ def train(
     steps: Annotated[int, typer.Option(metavar="N", help="Steps to add.")],
     rate_share: Annotated[
         float | None,
-        typer.Option(metavar="S", help="For a finished plan: the highest rate as a share of the plan's; 0.5."),
+        typer.Option(
+            metavar="S", help="For a finished plan: the highest rate, as a share of the plan's. [default: 0.5]"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
 ) -> None:
     """Train a model further, on the text that it was trained on.
 
-    A run that ended before its plan did (training.stop_at) goes on with that plan: its parts give, to the last bit,
-    what one run of the plan gives. A finished run is extended: the rate rises again and falls over the added steps.
+    A run that ended before its plan did (training.stop_at) goes on with that plan: its parts give, on a CPU to
+    the last bit, what one run of it gives. A finished run is extended: the rate rises again, and falls over the added
+    steps.
     """
     started = time.perf_counter()
     if device not in ("auto", "cpu", "cuda", "mps"):

@@ -71,7 +71,7 @@ class Recipe(BaseModel):
     init_from: str | None = Field(
         None,
         description="Earlier model whose weights the training begins with: a reference such as model/abc123, or the "
-        "folder of a model; null: weights drawn by the seed. Needs the same tokenizer and shape.",
+        "folder of a model, ours or GPT-2's; null: weights drawn by the seed. Needs the same tokenizer and shape.",
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How the model is scored.")
     sampling: SamplingRecipe = Field(default_factory=SamplingRecipe, description="What the model is asked to write.")

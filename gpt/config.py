@@ -124,10 +124,11 @@ class TrainingConfig:
     micro_batch: int | None = None
     """Sequences per forward pass, 1 to batch_size; gradients add up to the batch. By formula the whole batch."""
     optimizer: OptimizerName | None = None
-    """`muon` (matrices of the blocks by Muon, all else by AdamW) or `adamw`; by formula muon, for `gpt2` adamw."""
+    """`muon` (matrices of the blocks by Muon, all else by AdamW) or `adamw`; by formula for `modern` muon, else
+    adamw."""
     learning_rate: float | None = None
-    """Peak learning rate, above 0, at most 1, of the blocks' matrices with muon, of all with adamw; by
-    formula, `bigram`: 0.03."""
+    """Peak learning rate, above 0, at most 1, of the blocks' matrices with muon, of all with adamw; by formula
+    with muon from the tokens of a batch, with adamw from parameters and tokens seen, for `bigram` 0.03."""
     embedding_rate: float | None = None
     """Peak rate of embeddings, above 0, at most 100; by formula in proportion to learning_rate."""
     head_rate: float | None = None

@@ -133,7 +133,7 @@ def test_what_cannot_go_on_is_refused_with_both_values(toy):
         toy.go_on(part, 31)
     with pytest.raises(TextmillError, match="steps is 0, but at least 1"):
         toy.go_on(done, 0)
-    with pytest.raises(TextmillError, match="rate_share is 1.5, but it must be above 0"):
+    with pytest.raises(TextmillError, match=r"rate_share is 1\.5, but it must be above 0"):
         toy.go_on(done, 5, rate_share=1.5)
 
 
