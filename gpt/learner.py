@@ -93,9 +93,10 @@ class Learner:
         """One update of the weights; returns the norm of the gradient before clipping, a scalar on the device.
 
         The loss is the sum over all targets of the batch divided by their number, however the batch is split into
-        processes and micro-batches. When it or the gradient is not finite, the weights stay and the optimizer counts it.
+        processes and micro-batches. When it or the gradient is not finite, the weights stay and the optimizer counts.
         """
-        ids = torch.from_numpy(self.batches.batch(self.first + self.step, *self.ranks.rows(self.batches.batch_size)))
+        begin, end = self.ranks.rows(self.training.batch_size)
+        ids = torch.from_numpy(self.batches.batch(self.first + self.step, begin, end))
         if self.device.type == "cuda":
             ids = ids.pin_memory()
         if self.device.type != "cpu":
@@ -110,11 +111,11 @@ class Learner:
         return norm
 
     def _gradients(self, ids: Tensor) -> Tensor:
-        """Leave the gradients of the whole batch with the parameters and return its loss; `ids` are this process's rows.
+        """Leave the whole batch's gradients with the parameters and return its loss; `ids` are this process's rows.
 
         Where memory does not suffice in any process, the batch is done again in micro-batches of half the size, from
-        then on: the result stays, apart from the order of summation. Where scaled float16 gradients overflow, it is done again at
-        half the scale. Raises torch.OutOfMemoryError when one sequence is too much.
+        then on: the result stays, apart from the order of summation. Where scaled float16 gradients overflow, it is
+        done again at half the scale. Raises torch.OutOfMemoryError when one sequence is too much.
         """
         while True:
             try:

@@ -3,9 +3,9 @@
 Method: Keller Jordan's (kellerjordan.github.io/posts/muon, github.com/KellerJordan/Muon) with Nesterov momentum and
 steps that grow with sqrt(rows / columns) of tall matrices; decoupled weight decay as in arXiv 2502.16982, but only
 where the update already pulls towards zero (arXiv 2510.12402). Matrices of one shape are computed together, on the CPU
-in float32, where bfloat16 is slow, elsewhere in bfloat16. Where several processes train, each of them holds all momenta,
-but makes orthogonal a share of the matrices only, and all get the results of all. Knows neither what the gradients' norm is nor when a step is
-bad: `gpt.optimizer` says so with each step.
+in float32, where bfloat16 is slow, elsewhere in bfloat16. Where several processes train, each makes orthogonal a share
+of the matrices and all get all results; the momenta, which cost little, are in each of them. Knows neither what the
+gradients' norm is nor when a step is bad: `gpt.optimizer` says so with each step.
 """
 
 import torch

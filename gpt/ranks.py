@@ -163,7 +163,7 @@ def join(device: str, environment: Mapping[str, str] = os.environ) -> Ranks:
     except (RuntimeError, ValueError) as error:
         raise GPTError(
             f"The {environment['WORLD_SIZE']} processes of this run did not meet at {environment.get('MASTER_ADDR')}:"
-            f"{environment.get('MASTER_PORT')}: {str(error).splitlines()[0]}. See that all are started and can reach it."
+            f"{environment.get('MASTER_PORT')}: {str(error).splitlines()[0]}. See that all are started and reach it."
         ) from None
     ranks = Ranks(distributed.get_rank(), distributed.get_world_size(), quick)
     if ranks.any(cards > 0) and ranks.any(cards == 0):

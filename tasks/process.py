@@ -1,8 +1,8 @@
 """Starting a command of the gpt floor and living with it: progress out of its metrics, cancellation into it.
 
-The child runs in a session of its own, so that a Ctrl-C at the terminal reaches only us, and holds the reading end of a
-pipe: when we die, however we die, the pipe ends and the child saves what it can and leaves. Torch never enters this
-process.
+The child (torchrun, where several processes train) runs in a session of its own, so that a Ctrl-C at the terminal
+reaches only us, and holds the reading end of a pipe: when we die, however we die, the pipe ends and the child saves
+what it can and leaves. Torch never enters this process.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from data.errors import TextmillError
 from gpt.command import GENTLE_THREADS
+from tasks.launch import Launch
 from tasks.progress import watcher
 
 POLL = 0.25  # seconds between two looks at the child
@@ -26,11 +26,24 @@ GRACE = 25.0  # seconds that a child gets to save before it is killed; Prefect's
 STOPPED = 75  # exit code of a trainer that was asked to stop and has saved
 
 _KNOWN = re.compile(r"step \d+/\d+ |Finished")  # lines of a trainer that say what metrics and stage say anyway
+_TORCHRUN = re.compile(r"\W|[IWEF]\d{4} |Traceback |torch\.|Failures:|Root Cause|$")  # lines of its, not of a trainer
+ONE = Launch()
 OnRecord = Callable[[dict[str, Any]], None]
 
 
-def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_record: OnRecord | None = None) -> None:
+def run_gpt(
+    module: str,
+    job: Path,
+    log: Path,
+    metrics: Path | None = None,
+    on_record: OnRecord | None = None,
+    launch: Launch = ONE,
+    stopped: Path | None = None,
+) -> None:
     """Run `python -m MODULE JOB`, hand every new line of `metrics` (JSON lines) to `on_record`, and wait for its end.
+
+    `launch` may make it several processes. The command below which they run hides their exit codes, so what says that
+    they were stopped and have saved is a file that they leave: `stopped`.
 
     What the child prints is appended to `log`; a trainer's words, but not its steps, are told to the watcher, too. If
     this thread is interrupted (Ctrl-C, Prefect's cancellation), the child is asked to save and stop, and the
@@ -38,15 +51,17 @@ def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_r
     """
     reading, writing = os.pipe()
     try:
-        argv = [sys.executable, "-m", module, str(job), "--watch-fd", str(reading)]
+        argv = [*launch.argv(module), str(job), "--watch-fd", str(reading)]
+        if stopped is not None:
+            stopped.unlink(missing_ok=True)
         with log.open("ab") as output:
             started_at = output.tell()
             child = subprocess.Popen(
                 argv, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                pass_fds=(reading,), start_new_session=True, env=GENTLE_THREADS | os.environ,
+                pass_fds=(reading,), start_new_session=True, env=GENTLE_THREADS | launch.environment() | os.environ,
             )  # fmt: skip
         try:
-            _wait(child, log, started_at, metrics, on_record)
+            _wait(child, log, started_at, metrics, on_record, launch)
         except BaseException:
             _stop(child)
             raise
@@ -54,18 +69,24 @@ def run_gpt(module: str, job: Path, log: Path, metrics: Path | None = None, on_r
         os.close(reading)
         os.close(writing)
     if child.returncode:
-        raise TextmillError(_last_words(module, child.returncode, log, started_at))
+        has_saved = stopped is not None and stopped.exists()
+        raise TextmillError(_last_words(module, STOPPED if has_saved else child.returncode, log, started_at))
 
 
 def _wait(
-    child: subprocess.Popen[bytes], log: Path, printed: int, metrics: Path | None, on_record: OnRecord | None
+    child: subprocess.Popen[bytes],
+    log: Path,
+    printed: int,
+    metrics: Path | None,
+    on_record: OnRecord | None,
+    launch: Launch,
 ) -> None:
     said = _Tail(log, printed)
     measured = _Tail(metrics, metrics.stat().st_size if metrics.exists() else 0) if metrics else None
     while True:
         running = child.poll() is None
         for line in said.lines():
-            if metrics is not None and not _KNOWN.match(line):
+            if metrics is not None and not _KNOWN.match(line) and (launch.is_one or not _TORCHRUN.match(line)):
                 watcher().note(line)
         for line in measured.lines() if measured and on_record else ():
             with contextlib.suppress(ValueError):  # the middle of a line, where a resumed trainer cut the file back
@@ -116,7 +137,10 @@ def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 def _last_words(module: str, code: int, log: Path, since: int) -> str:
     lines: Sequence[str] = log.read_bytes()[since:].decode("utf-8", "replace").strip().splitlines()
-    said = lines[-1] if lines else "it said nothing"
+    complaints = [line for line in lines if line.startswith(f"{module}: ")]  # of several processes the first knows why
+    said = complaints[0] if complaints else lines[-1] if lines else "it said nothing"
+    if code == STOPPED:
+        said = next((line for line in reversed(lines) if line.startswith("Stopped")), said)
     if code == STOPPED:
         return f"{module} was stopped from outside and has saved: run the same command to go on. ({said})"
     if code == -signal.SIGKILL:

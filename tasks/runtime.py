@@ -41,6 +41,18 @@ class Runtime(BaseModel):
         description="Memory for the logits of a training pass, in GiB, beyond which they are made in pieces; unset: an "
         "eighth of a CUDA card's, elsewhere 1 GiB.",
     )
+    processes: int | None = Field(
+        None,
+        ge=1,
+        description="Processes that train one model on this machine, one per CUDA card; unset: as many as there are "
+        "cards, on the CPU 1.",
+    )
+    nnodes: int = Field(
+        1, ge=1, description="Machines that train one model; this one is the first, and says what to start on the rest."
+    )
+    rendezvous: str | None = Field(
+        None, description="Where several machines meet: host:port of this one, such as 10.0.0.1:29400."
+    )
     track: Literal["wandb", "trackio"] | None = Field(
         None, description="Service that also gets the trainer's numbers; its package must be installed."
     )

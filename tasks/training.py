@@ -23,8 +23,9 @@ from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.plan import resolve
 from gpt.sizing import Corpus
-from gpt.train import lock
+from gpt.train import STOPPED_FILE, lock
 from tasks.beginning import DIARIES, Beginning, earlier_part, from_part, from_weights, shape_from, weights_folder
+from tasks.launch import Launch, launch_of
 from tasks.mixing import capped_weights
 from tasks.process import POLL, run_gpt
 from tasks.progress import watcher
@@ -141,6 +142,7 @@ def train_planned(
         "eot_id": tokenizer.eot_id,
         **beginning.config,
     }
+    launch = launch_of(run.runtime)
     wanted = identity("model", recipe, {**arrays.inputs(), **beginning.inputs})
     again = "model" in run.refresh
     is_part = beginning.diary is not None
@@ -158,7 +160,7 @@ def train_planned(
         "runtime": trainer_runtime(run.runtime) | run.runtime.model_dump(include=TRAINING_ONLY),
     }
     cited = (*arrays.refs(), *beginning.refs, *([planned] if planned else []))
-    unit = Unit(name, name, wanted, cited, partial(_train, job, list(prompts), beginning.diary))
+    unit = Unit(name, name, wanted, cited, partial(_train, job, list(prompts), beginning.diary, launch))
     return run_unit(run, "model", unit)
 
 
@@ -200,7 +202,9 @@ def capped(run: Run, arrays: Arrays, shape: ModelConfig, plan: TrainingConfig) -
     return replace(arrays, weights=weights)
 
 
-def _train(job: dict[str, Any], prompts: list[str], diary: Path | None, build: Build, progress: UnitProgress) -> Facts:
+def _train(
+    job: dict[str, Any], prompts: list[str], diary: Path | None, launch: Launch, build: Build, progress: UnitProgress
+) -> Facts:
     run_dir = build.keep
     run_file = run_dir / "RUN.json"
     run_file.write_text(json.dumps(job | {"run_dir": str(run_dir)}, indent=1, sort_keys=True) + "\n")
@@ -225,7 +229,11 @@ def _train(job: dict[str, Any], prompts: list[str], diary: Path | None, build: B
         for name in DIARIES:
             if (diary / name).exists():  # the trainer cuts it back to where it goes on
                 shutil.copyfile(diary / name, run_dir / name)
-    run_gpt("gpt.train", run_file, run_dir / "train.log", run_dir / "metrics.jsonl", on_record)
+    waiting = launch.elsewhere("gpt.train", run_file)
+    if waiting is not None:
+        watcher().note(waiting)
+    stopped = run_dir / STOPPED_FILE
+    run_gpt("gpt.train", run_file, run_dir / "train.log", run_dir / "metrics.jsonl", on_record, launch, stopped)
     final = run_dir / "final"
     for path in final.iterdir():
         (shutil.copytree if path.is_dir() else shutil.copyfile)(path, build.out / path.name)
