@@ -128,23 +128,13 @@ class LostRankError(GPTError):
 ALONE = Ranks()
 
 
-def is_started_by_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is one of those that `python -m torch.distributed.run` has started."""
-    return "RANK" in environment and "WORLD_SIZE" in environment
-
-
-def number_of(environment: Mapping[str, str] = os.environ) -> int:
-    """Which process of the run this is, 0 for the first or only one; needs no connection."""
-    return int(environment["RANK"]) if is_started_by_torchrun(environment) else 0
-
-
 def join(device: str, environment: Mapping[str, str] = os.environ) -> Ranks:
     """Meet the other processes that torchrun has started, and take this one's own card.
 
     `device` is the job's (`Runtime.device`). Alone when there are no others. Raises GPTError when there are more
     processes than cards, or the others do not come.
     """
-    if not is_started_by_torchrun(environment) or environment["WORLD_SIZE"] == "1":
+    if environment.get("WORLD_SIZE", "1") == "1":
         return ALONE
     from torch import distributed
 

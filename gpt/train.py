@@ -71,6 +71,7 @@ def train_together(job: RunJob, stop: Stop) -> int:
         raise
     finally:
         dismiss(ranks, code)
+    ranks.leave()
     return code
 
 
@@ -85,7 +86,9 @@ def help_training(job: RunJob, stop: Stop, ranks: "Ranks") -> int:
     stop.leave_after_parent(PATIENCE, FAILED)
     device = choose_device(job.runtime, lambda note: None)
     try:
-        return follow(ranks, lambda: assemble(job, device, ranks), stop)
+        code = follow(ranks, lambda: assemble(job, device, ranks), stop)
+        ranks.leave()
+        return code
     except GPTError as error:
         return complain(COMMAND, error, FAILED)
     except torch.OutOfMemoryError:

@@ -88,7 +88,7 @@ def test_dropout_changes_with_the_step_and_the_seed():
         one.model.load_state_dict(learner().model.state_dict())
         with torch.no_grad():
             one.model.head.weight.normal_(generator=torch.Generator().manual_seed(1))
-        one.batches.batch = lambda step: batch
+        one.batches.batch = lambda step, begin, end: batch
         one.update()
         losses.append(one.take_loss())
     assert len(set(losses)) == 4
