@@ -114,6 +114,19 @@ def test_the_newest_milestone_is_kept_and_gone_back_to(tmp_path):
     assert not list(tmp_path.glob("step-*"))
 
 
+def test_a_pinned_step_is_kept_and_what_a_run_may_want_after_it(tmp_path):
+    store = CheckpointStore(tmp_path, IDENTITY, milestone_every=4, milestone_age=3)
+    for step in range(1, 21):
+        store.pinned = [one for one in (2, 6, 9) if one < step]
+        store.save(checkpoint(step))
+    # back to 9; from there, if need be, to milestone 4; and from that to 2, its best
+    assert [int(p.name[5:]) for p in sorted(tmp_path.glob("step-*"))] == [2, 4, 6, 8, 9, 12, 16, 18, 19, 20]
+    assert_is(store.back_to(9, fail), 9)
+    assert_is(store.load(fail), 9)
+    assert store.back_to(7, lambda note: None) is None
+    assert_is(store.back_to_milestone(10, fail), 4)
+
+
 def test_saving_a_step_again_replaces_a_damaged_one(tmp_path):
     store = CheckpointStore(tmp_path, IDENTITY)
     folder = store.save(checkpoint(5))

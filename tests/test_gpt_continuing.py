@@ -109,6 +109,15 @@ def test_parts_without_validation_text_equal_the_whole(tmp_path):
     assert made["second"] == made["whole"]
 
 
+def test_parts_of_a_plan_share_one_average_of_the_weights(tmp_path):
+    steps = {"steps": 12, "evaluation_every": 4, "ema": 0.5}
+    trainer_in(tmp_path / "whole", **steps).run()
+    trainer_in(tmp_path / "first", **steps, stop_at=6).run()
+    trainer_in(tmp_path / "second", continuing(tmp_path / "first"), **steps).run()
+    assert "state/average.safetensors" in files(tmp_path / "whole")
+    assert files(tmp_path / "second") == files(tmp_path / "whole")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -9,15 +9,17 @@ import torch
 
 from gpt.config import TrainingConfig
 from gpt.ema import Average
+from gpt.errors import GPTError
 from gpt.guard import Guard, cut_schedule
 from gpt.jobfile import read_job
 from gpt.jobs import RunJob
 from gpt.metrics import read_lines
 from gpt.plan import resolve
 from gpt.schedule import learning_rate
+from gpt.start import state_digest
 from gpt.stop import Stop
 from gpt.trainer import StopRequested, Trainer
-from tests.gpt_toys import tiny_model_open, tiny_training, write_job
+from tests.gpt_toys import change_job, tiny_model_open, tiny_training, write_job
 
 TRAINING = {"steps": 200, "learning_rate": 1e-2, "evaluation_every": 5, "batch_size": 4, "log_every": 7}
 TRAINING |= {"decay_share": 0.1, "warmup_share": 0.05, "guard": True, "ema": 0.15}
@@ -145,6 +147,53 @@ def test_without_the_guard_a_run_goes_to_its_planned_end(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["steps"], summary["guard"], summary["best_weights"]) == (80, None, "raw")
     assert summary["best_step"] < 75
+
+
+def test_a_run_that_was_cut_short_is_finished_and_can_be_extended(cut, tmp_path):
+    folder, _ = cut
+    state = folder / "run" / "final" / "state"
+    steps = json.loads((folder / "run" / "summary.json").read_text())["steps"]
+    path = write_job(tmp_path, {"dropout": 0.1}, **TRAINING)
+    change_job(path, start={"continue_from": str(state)})
+    with pytest.raises(
+        GPTError, match=rf"of step {steps}, to which the guard has cut short its plan of 200: .* extend"
+    ):
+        Trainer(read_job(RunJob, path), Stop(), print)
+    change_job(path, start={"extends": str(state), "extends_digest": state_digest(state)}, training__ema=0.3)
+    extended = Trainer(read_job(RunJob, path), Stop(), print)
+    assert (extended.learner.first, extended.learner.step, extended.state.training.steps) == (steps, 0, 200)
+    assert (extended.guard.best_steps, extended.guard.cut, extended.best.record["best_step"]) == ([], None, 0)
+    models = extended.state.models()
+    ours, theirs = models["average"].state_dict(), models["raw"].state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)  # the average begins with what there is
+
+
+def test_bad_steps_after_the_cut_go_back_to_a_milestone_whatever_the_clock_has_saved(cut, tmp_path):
+    (guard,) = [line for line in read_lines(cut[0] / "run" / "metrics.jsonl") if line["kind"] == "guard"]
+    results = []
+    for name, clocked in (("a", False), ("b", True)):
+        trainer, said = trainer_in(tmp_path / name)
+        learner, honest = trainer.learner, trainer.learner.loss_sum
+        learner.loss_sum = lambda i, t, one=trainer, honest=honest: (
+            honest(i, t) * (float("nan") if one.guard.cut and one.learner.rate_scale == 1 else 1)
+        )
+        trainer.clock.since_save = lambda one=trainer, on=clocked: 100.0 if on and one.learner.step % 3 == 0 else 0.0
+        trainer.run()
+        assert any("not finite" in line and f"up to step {guard['best_step'] + 3}: going" in line for line in said)
+        assert not any("cannot be read" in line for line in said)
+        results.append(result(tmp_path / name))
+    assert results[0] == results[1]
+
+
+def test_a_part_of_a_plan_has_no_guard():
+    plan = {"steps": 2000, "batch_size": 4}  # twelve epochs
+    resolved = resolve(tiny_model_open(), TrainingConfig(**plan, stop_at=1000), 50, 10_000, 1000)[1]
+    assert (resolved.guard, resolved.ema) == (False, 0.15)
+    assert resolve(tiny_model_open(), TrainingConfig(**plan, stop_at=2000), 50, 10_000, 1000)[1].guard
+    with pytest.raises(GPTError, match=r"training: guard is true and stop_at 5 is below steps \d+, .* leave"):
+        resolve(tiny_model_open(), TrainingConfig(stop_at=5, guard=True, batch_size=4), 50, 10_000, 1000)
+    with pytest.raises(ValueError, match=r"guard is true and stop_at 5"):
+        TrainingConfig(steps=10, stop_at=5, guard=True)
 
 
 def test_only_evaluations_at_the_constant_rate_count():
