@@ -1,5 +1,6 @@
 """What may be gone on from, on the tasks floor: by which weights, and what is refused. Nothing is trained here."""
 
+import json
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -10,8 +11,8 @@ from data.facts import Facts
 from data.manifest import ArtifactRef
 from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.plan import resolve
-from tasks import continuing, training
-from tasks.beginning import find_model
+from tasks import beginning, continuing, training
+from tasks.beginning import find_model, shape_from, weights_folder
 from tasks.continuing import Continuation, continue_training, named_continuation, trained_arrays
 from tasks.mixing import capped_weights
 from tasks.registry import identity
@@ -156,3 +157,26 @@ def test_half_a_wish_is_refused(toy):
             named_continuation(toy.run, model, steps, None)
     with pytest.raises(TextmillError, match="is no model"):
         find_model(toy.run, str(toy.tokenizer))
+
+
+def test_gpt2s_weights_want_gpt2s_ids(toy, tmp_path, monkeypatch):
+    folder = tmp_path / "gpt2"
+    folder.mkdir()
+    sizes = {"vocab_size": 300, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16}
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"} | sizes))
+    assert weights_folder(toy.run, str(folder)) == (folder, None)
+
+    def shape(kind, **fields):
+        tokenizer = SimpleNamespace(vocabulary=SimpleNamespace(kind=kind))
+        monkeypatch.setattr(beginning, "load_tokenizer", lambda path: tokenizer)
+        return shape_from(toy.run, folder, ModelConfig(**fields), toy.tokenizer)
+
+    taken = shape("gpt2", preset="gpt2")
+    assert (taken.layers, taken.width, taken.heads, taken.context, taken.bias) == (1, 16, 2, 16, True)
+    with pytest.raises(TextmillError, match=r"this corpus has tokenizer\.kind 'bpe': set tokenizer\.kind=gpt2"):
+        shape("bpe", preset="gpt2")
+    with pytest.raises(TextmillError, match=r"no folder with model\.json or \(GPT-2's\) config\.json"):
+        weights_folder(toy.run, str(tmp_path))
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "scale_attn_weights": False}))
+    with pytest.raises(TextmillError, match="scale_attn_weights is False"):
+        shape("gpt2", preset="gpt2")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpt.config import ModelConfig
 from gpt.errors import GPTError
 from gpt.jobfile import read_job
 from gpt.jobs import RunJob
@@ -238,3 +239,32 @@ def test_weights_that_do_not_fit_are_refused(whole, tmp_path):
         weights_digest(tmp_path)
     assert shaped_like(tiny_model_open(), final(whole)).feed_forward == 128
     trainer_in(tmp_path, start, {"dropout": 0.3, "context": 12})  # these two may differ
+
+
+def test_a_run_begins_with_gpt2s_weights_from_a_folder(whole, tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    vocab = tiny_model_open().vocab_size or json.loads((whole / "RUN.json").read_text())["model"]["vocab_size"]
+    torch.manual_seed(0)
+    theirs = GPT2LMHeadModel(GPT2Config(vocab_size=vocab, n_positions=16, n_embd=32, n_layer=2, n_head=2)).eval()
+    folder, shards = tmp_path / "gpt2", tmp_path / "shards"
+    theirs.save_pretrained(folder)
+    theirs.save_pretrained(shards, max_shard_size="40kB")
+    assert not (shards / "model.safetensors").exists() and weights_digest(shards) != weights_digest(folder)
+    shape = shaped_like(ModelConfig(preset="gpt2"), folder)
+    assert shape.bias and (shape.layers, shape.width, shape.heads, shape.context) == (2, 32, 2, 16)
+    model = dataclasses.asdict(dataclasses.replace(shape, dropout=0.1, vocab_size=vocab))
+    ids = torch.arange(1, 13)[None]
+    with torch.no_grad():
+        expected = theirs(ids).logits
+        for place in (folder, shards):
+            trainer = trainer_in(tmp_path / "run of" / place.name, beginning_with(place), model, steps=2)
+            ours = trainer.learner.model.eval()(ids)[..., :vocab]
+            assert torch.allclose(ours, expected, atol=1e-5) and expected.std() > 0.05
+    trainer.run()
+    assert (final(tmp_path / "run of" / "shards") / "model.json").exists()
+    with pytest.raises(GPTError, match=r"model\.preset is 'modern', and there it is 'gpt2'\. Set the same"):
+        trainer_in(tmp_path / "modern", beginning_with(folder))
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(GPTError, match="type 'llama', but only 'gpt2' can be read"):
+        shaped_like(ModelConfig(preset="gpt2"), folder)
