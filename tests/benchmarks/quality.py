@@ -18,7 +18,8 @@ from functools import partial
 
 from tests.benchmarks.table import print_table
 
-STEPS = 1200  # of the recipe
+SEQUENCES = 600 * 16  # of the recipe in all
+GPT2_BATCH = 8
 PROBES = 3
 GPT2 = [
     "--set",
@@ -27,6 +28,8 @@ GPT2 = [
     "model.tied=null",
     "--set",
     "training.learning_rate=null",
+    "--set",
+    f"training.batch_size={GPT2_BATCH}",
     "--set",
     "model.heads=null",
 ]
@@ -48,7 +51,7 @@ def steps_of_equal_time(store: str) -> tuple[int, list[float]]:
         short = ["--set", f"training.seed={seed}", "--set", "training.steps=200"]
         modern, gpt2 = run(store, *short), run(store, *GPT2, *short)
         ratios.append(gpt2["train_tokens_per_s"] / modern["train_tokens_per_s"])
-    return round(STEPS * statistics.median(ratios)), ratios
+    return round(SEQUENCES / GPT2_BATCH * statistics.median(ratios)), ratios
 
 
 def main() -> None:
