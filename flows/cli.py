@@ -110,6 +110,7 @@ def _stage(text: str) -> Stage:
 
 
 def _print_result(summary: dict[str, Any]) -> None:
+    from tasks.prompts import written
     from tasks.runtime import open_store
 
     store = open_store(summary["store"])
@@ -117,7 +118,7 @@ def _print_result(summary: dict[str, Any]) -> None:
     if "samples" in where:
         completions = json.loads((where["samples"] / "completions.json").read_text())["completions"]
         print("\nA sample of the model's text:\n")
-        print("  " + (completions[0]["prompt_text"] + completions[0]["text"]).strip().replace("\n", "\n  "))
+        print("  " + written(completions[0]["prompt_text"], completions[0]["text"]).strip().replace("\n", "\n  "))
     if summary["metrics"].get("val_bpb") is not None:
         low, high = summary["metrics"].get("val_bpb_interval") or (None, None)
         interval = f" (95% interval {low:.3f} to {high:.3f})" if low is not None else ""

@@ -7,12 +7,15 @@ import typer
 
 from flows.models import find_model, tokenizer_of
 from flows.recipe import RecipeError
+from tasks.prompts import prompt_ids, written
 from tasks.runtime import open_store
 
 
 def generate(
     model: Annotated[str | None, typer.Option(metavar="REF", help="Model artifact; the newest if left out.")] = None,
-    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What the text begins with.")] = "",
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="What the text begins with; [MASK] or [MASK*5]: gaps.")
+    ] = "",
     tokens: Annotated[int, typer.Option(metavar="N", help="Most tokens of a continuation.")] = 200,
     temperature: Annotated[float, typer.Option(metavar="T", help="0: always the likeliest; 1: as trained.")] = 0.8,
     top_k: Annotated[int, typer.Option(metavar="K", help="Draw from the K likeliest tokens only; 0: all.")] = 50,
@@ -20,7 +23,7 @@ def generate(
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of the draws.")] = 1,
     count: Annotated[int, typer.Option(metavar="N", help="Continuations, with seeds S, S+1, ...")] = 1,
 ) -> None:
-    """Continue a prompt with a trained model."""
+    """Continue a prompt with a trained model; a masked one fills in its gaps, [MASK] for each token."""
     store = open_store()
     ref = find_model(store, model)
     if count < 1:
@@ -38,12 +41,12 @@ def generate(
         raise RecipeError(str(error)) from error
     tokenizer = load_tokenizer(store.path(tokenizer_ref))
     network = load_model(store.path(ref))
-    prompt_ids = [int(i) for i in tokenizer.encode_ordinary(prompt)]
+    (ids_of_prompt,) = prompt_ids(tokenizer, [prompt], network.config.masked)
     for number in range(count):
         if count > 1:
             print(f"--- {number + 1} of {count}, seed {seed + number}")
-        sys.stdout.write(prompt)
-        ids = stream(network, prompt_ids, tokens, temperature, top_k, top_p, seed + number, tokenizer.eot_id)
+        sys.stdout.write(written(prompt, ""))
+        ids = stream(network, ids_of_prompt, tokens, temperature, top_k, top_p, seed + number, tokenizer.eot_id)
         for piece in tokenizer.decode_stream(ids):
             sys.stdout.write(piece)
             sys.stdout.flush()

@@ -22,6 +22,7 @@ from data.sources.registry import AnySource
 from data.tokenizers.config import TokenizerConfig
 from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig
 from gpt.sizing import PlanConfig
+from tasks.prompts import refuse_marks
 
 
 class SamplingRecipe(BaseModel):
@@ -30,7 +31,10 @@ class SamplingRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompts: list[str] = Field(
-        ["", "The "], min_length=1, description="Beginnings to be completed; empty: a new document."
+        ["", "The "],
+        min_length=1,
+        description="Beginnings to be completed; empty: a new document. With model.objective=masked, [MASK] in a "
+        "prompt is a hidden token, [MASK*5] are five, and they are filled in.",
     )
     tokens: int = Field(96, ge=1, le=100_000, description="Tokens of each completion, at most.")
     temperature: float = Field(0.8, ge=0, le=100, description="Divides the logits; 0 always takes the likeliest token.")
@@ -92,6 +96,16 @@ class Recipe(BaseModel):
             keys[source.name] = key
         if not self.used_sources():
             raise ValueError("every source has enabled = false: enable at least one of them.")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_gaps(self) -> "Recipe":
+        """Only a model that fills gaps takes prompts that have some."""
+        for prompt in self.sampling.prompts:
+            try:
+                refuse_marks(prompt, self.model.masked)
+            except TextmillError as error:
+                raise ValueError(str(error)) from None
         return self
 
     def used_sources(self) -> dict[str, SourceConfig]:

@@ -1,14 +1,20 @@
 """The weights that are kept: those with the lowest validation loss so far, raw or averaged. Knows no files."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gpt.model import GPT
 
-Score = tuple[float, float]  # nats per token, bits per byte
+
+class Score(NamedTuple):
+    """What a model comes to: nats per token, bits per byte, and of a masked one the share of tokens guessed right."""
+
+    loss: float
+    bits_per_byte: float
+    masked_accuracy: float | None = None
 
 
 class Best:
@@ -24,8 +30,8 @@ class Best:
 
     def hear(self, step: int, models: Mapping[str, GPT], scores: Mapping[str, Score]) -> bool:
         """Take over the best of `models` if it is better than all before; returns whether it was."""
-        name = min(scores, key=lambda one: scores[one][0])
-        loss = scores[name][0]
+        name = min(scores, key=lambda one: scores[one].loss)
+        loss = scores[name].loss
         if self.record["best_loss"] is not None and loss >= self.record["best_loss"]:
             return False
         self.take(step, name, loss, models[name])
@@ -44,7 +50,14 @@ class Best:
 
 def describe_scores(scores: Mapping[str, Score]) -> dict[str, Any]:
     """The entries of a line of metrics: the best of the scores, whose it is, and where there are several, each."""
-    kept = min(scores, key=lambda one: scores[one][0])
-    loss, bits = scores[kept]
-    each = {f"{name}_loss": score[0] for name, score in scores.items()} if len(scores) > 1 else {}
-    return {"val_loss": loss, "val_bpb": bits, "weights": kept} | each
+    kept = min(scores, key=lambda one: scores[one].loss)
+    each = {f"{name}_loss": score.loss for name, score in scores.items()} if len(scores) > 1 else {}
+    return describe_score(scores[kept]) | {"weights": kept} | each
+
+
+def describe_score(score: Score | None) -> dict[str, float | None]:
+    """The entries of one score, of which a causal model has two; None: nothing was scored."""
+    if score is None:
+        return {"val_loss": None, "val_bpb": None}
+    guessed = {} if score.masked_accuracy is None else {"masked_accuracy": score.masked_accuracy}
+    return {"val_loss": score.loss, "val_bpb": score.bits_per_byte, **guessed}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 Preset = Literal["modern", "gpt2", "bigram"]
+Objective = Literal["causal", "masked"]
 OptimizerName = Literal["muon", "adamw"]
 
 
@@ -38,6 +39,9 @@ class ModelConfig:
     preset: Preset = "modern"
     """`modern` (RMSNorm, rotary positions, normed queries and keys, SwiGLU), `gpt2` (as GPT-2 was) or `bigram` (no
     blocks: the next token from the last one alone; a baseline)."""
+    objective: Objective = "causal"
+    """`causal` (predicts the next token) or `masked` (fills in hidden tokens, seeing what stands on both sides); not
+    for `bigram`."""
     layers: int | None = None
     """Transformer blocks, 1 to 1000; by formula 4, unless the plan's dial says another number. `bigram` has none: 0."""
     width: int | None = None
@@ -64,7 +68,14 @@ class ModelConfig:
     def __post_init__(self) -> None:
         known = get_args(Preset)
         require(self.preset in known, "preset", repr(self.preset), "one of " + ", ".join(map(repr, known)))
+        known = get_args(Objective)
+        require(self.objective in known, "objective", repr(self.objective), "one of " + ", ".join(map(repr, known)))
         if self.preset == "bigram":
+            if self.objective != "causal":
+                raise ValueError(
+                    f"objective is {self.objective!r}, but preset 'bigram' sees no neighbours to fill a gap from: use "
+                    f"preset 'modern' or 'gpt2', or leave objective out."
+                )
             for field in ("layers", "heads", "feed_forward"):
                 if getattr(self, field):
                     raise ValueError(
@@ -103,10 +114,20 @@ class ModelConfig:
                 )
 
     @property
-    def padded_vocab(self) -> int:
-        """Rows of the embedding table in training: the vocabulary, rounded up to a multiple of 64."""
+    def masked(self) -> bool:
+        """Whether the model fills in hidden tokens; their id is `vocab_size`, one above those of the tokenizer."""
+        return self.objective == "masked"
+
+    @property
+    def table_rows(self) -> int:
+        """Ids that the model reads: the vocabulary, and the id of hidden tokens if it knows one."""
         assert self.vocab_size is not None
-        return -(-self.vocab_size // 64) * 64
+        return self.vocab_size + self.masked
+
+    @property
+    def padded_vocab(self) -> int:
+        """Rows of the embedding table in training: `table_rows`, rounded up to a multiple of 64."""
+        return -(-self.table_rows // 64) * 64
 
 
 @dataclass(frozen=True)
@@ -163,7 +184,8 @@ class TrainingConfig:
     evaluation_every: int | None = None
     """Steps between two validations, at least 1; by formula a fortieth of the steps. The last step always is one."""
     evaluation_tokens: int | None = None
-    """Tokens of the fixed validation sample, at least 1; by formula 2% of the training time in all, at least 8192."""
+    """Tokens of the fixed validation sample, at least 1; by formula 2% of the training time in all, at least 8192,
+    `masked` a seventh."""
     guard: bool | None = None
     """Whether a run ends early when validation stops improving: back to the best state, and decay from there; by
     formula from 4 epochs on, where there is validation text and stop_at is not below steps."""

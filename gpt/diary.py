@@ -82,8 +82,11 @@ class Diary:
         """A validation of the weights, and of their average if there is one."""
         line = describe_scores(scores)
         self.metrics.write({"kind": "evaluation", "step": step, **line, "seconds": round(clock.seconds, 3)})
-        self.events.write(step, {"validation/loss": line["val_loss"], "validation/bits_per_byte": line["val_bpb"]})
+        guessed = line.get("masked_accuracy")
+        scalars = {"loss": line["val_loss"], "bits_per_byte": line["val_bpb"], "masked_accuracy": guessed}
+        self.events.write(step, {f"validation/{name}": value for name, value in scalars.items()})
         shown = f"validation loss {line['val_loss']:.4f}  bits per byte {line['val_bpb']:.4f}"
+        shown += "" if guessed is None else f"  masked accuracy {guessed:.1%}"
         whose = "  (of the averaged weights)" if line["weights"] == "average" else ""
         self.say(f"step {step}/{steps}  {shown}{whose}")
 

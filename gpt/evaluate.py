@@ -1,8 +1,9 @@
 """`python -m gpt.evaluate EVAL.json`: score a trained model on whole validation splits.
 
 Writes out/evaluation.json (loss in nats per token, perplexity, bits per byte with a 95% bootstrap interval over
-passages; for all sources together and each alone) and out/passages.npy ((passages, 3) float64: sum of nats, tokens,
-bytes; sources, arrays and documents in the order of the job). End-of-text ids are context, never targets
+passages; of a `masked` model also the share of hidden tokens guessed right; for all sources together and each alone)
+and out/passages.npy ((passages, 3) float64: sum of nats, tokens, bytes; of a `masked` model a fourth, those guessed
+right; sources, arrays and documents in the order of the job). End-of-text ids are context, never targets
 (`gpt.scoring`). Exit codes: 0 done, 2 unusable job, 1 any other failure.
 """
 
@@ -22,7 +23,7 @@ from gpt.errors import GPTError
 from gpt.files import write_json
 from gpt.jobfile import read_job
 from gpt.jobs import EvaluationJob
-from gpt.scoring import all_passages, score
+from gpt.scoring import all_passages, masked_accuracy, score
 from gpt.weights import load_model
 
 RESAMPLES_AT_ONCE = 2**22  # drawn passages held at once: 32 MB
@@ -52,8 +53,8 @@ def evaluate(job: EvaluationJob, note: Callable[[str], None]) -> dict[str, Any]:
 
 
 def summarise(scores: npt.NDArray[np.float64], bootstrap: EvaluationConfig) -> dict[str, Any]:
-    """The numbers of a set of passages with scores (passages, 3): sum of nats, tokens, bytes."""
-    nats, tokens, size = scores.sum(0).tolist()
+    """The numbers of a set of passages with scores as `gpt.scoring.score` gives them."""
+    nats, tokens, size = scores[:, :3].sum(0).tolist()
     loss = nats / max(1.0, tokens)
     return {
         "loss": loss,
@@ -63,6 +64,7 @@ def summarise(scores: npt.NDArray[np.float64], bootstrap: EvaluationConfig) -> d
         "tokens": int(tokens),
         "bytes": int(size),
         "passages": len(scores),
+        **masked_accuracy(scores),
     }
 
 

@@ -1,4 +1,5 @@
-"""Drawing continuations from a model, token by token, with a cache of keys and values.
+"""Drawing continuations from a model, token by token, with a cache of keys and values; a `masked` one fills in instead
+(`gpt.filling`).
 
 Works on ids. A prompt is read as the beginning of a document: the end-of-text id is put before it unless it stands
 there already. A continuation ends before the first end-of-text id. When a sequence fills the context, its last half
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt.errors import GPTError
+from gpt.drawing import choose, opened
+from gpt.filling import fill
 from gpt.model import GPT, Cache
 
 
@@ -28,10 +30,15 @@ def stream(
 ) -> Iterator[int]:
     """Yield the ids of one continuation as they are drawn, at most `tokens` of them, the end-of-text id excluded.
 
+    A `masked` model yields what `gpt.filling.fill` returns, all at once.
+
     temperature  divides the logits; 0 takes the likeliest id
     top_k        only the k likeliest ids may be drawn; 0 means all
     top_p        only the likeliest ids that together reach this probability, in (0, 1]
     """
+    if model.config.masked:
+        yield from fill(model, prompt_ids, tokens, temperature, top_k, top_p, seed, eot_id)
+        return
     for drawn in decode(model, [prompt_ids], tokens, temperature, top_k, top_p, [seed], eot_id):
         if drawn[0] is None:
             return
@@ -48,7 +55,12 @@ def continuations(
     seeds: Sequence[int],
     eot_id: int,
 ) -> list[list[int]]:
-    """The whole continuations of several prompts, one seed each, drawn together."""
+    """The whole continuations of several prompts, one seed each, drawn together; of a `masked` model fill-ins."""
+    if model.config.masked:
+        return [
+            fill(model, prompt, tokens, temperature, top_k, top_p, seed, eot_id)
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
     drawn: list[list[int]] = [[] for _ in prompts]
     for step in decode(model, prompts, tokens, temperature, top_k, top_p, seeds, eot_id):
         for ids, token in zip(drawn, step, strict=True):
@@ -73,7 +85,7 @@ def decode(
 
     `cached=False` reads each sequence anew for every token: slow, the same ids up to rounding.
     """
-    sequences = [_opened(prompt, eot_id, model.config.vocab_size) for prompt in prompts]
+    sequences = [opened(prompt, eot_id, model.config.vocab_size) for prompt in prompts]
     uniforms = [np.random.default_rng(seed).random(tokens) for seed in seeds]
     alive = [True] * len(sequences)
     reader = _Reader(model, sequences) if cached else None
@@ -86,25 +98,6 @@ def decode(
         if not any(alive):
             return
         yield [token if living else None for token, living in zip(chosen, alive, strict=True)]
-
-
-def choose(logits: Tensor, temperature: float, top_k: int, top_p: float, uniforms: Tensor) -> list[int]:
-    """Draw one id per row of logits (rows, vocab) by the inverse of the filtered distribution at uniforms (rows,).
-
-    The ids left are those of the k largest logits (ties: the lower id first) and of those the fewest whose
-    probability, after temperature and k, reaches top_p.
-    """
-    if temperature == 0:
-        return logits.argmax(-1).tolist()
-    ranked, ids = logits.double().sort(dim=-1, descending=True, stable=True)
-    if top_k:
-        ranked, ids = ranked[:, :top_k], ids[:, :top_k]
-    reached = torch.softmax(ranked / temperature, -1).cumsum(-1)
-    before = torch.cat((torch.zeros_like(reached[:, :1]), reached[:, :-1]), -1)
-    kept = before < top_p  # the first always is
-    total = torch.where(kept, reached, 0).amax(-1, keepdim=True)
-    place = ((reached > uniforms[:, None] * total) & kept).int().argmax(-1, keepdim=True)
-    return ids.gather(-1, place).squeeze(-1).tolist()
 
 
 def visible(length: int, context: int) -> int:
@@ -153,10 +146,3 @@ def _read_plainly(model: GPT, ids: list[int]) -> Tensor:
     device = next(model.parameters()).device
     window = torch.tensor([ids[-visible(len(ids), model.config.context) :]], device=device)
     return model(window)[:, -1, : model.config.vocab_size]
-
-
-def _opened(prompt: Sequence[int], eot_id: int, vocab_size: int) -> list[int]:
-    for token in prompt:
-        if not 0 <= token < vocab_size:
-            raise GPTError(f"The prompt holds id {token}, but the model knows ids 0 to {vocab_size - 1} only.")
-    return list(prompt) if prompt and prompt[0] == eot_id else [eot_id, *prompt]

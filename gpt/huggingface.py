@@ -49,7 +49,14 @@ def write_pretrained(
     weights  state dict of a model with this resolved config, padding rows or not
     eot_id   id of the end-of-text mark, which begins and ends documents and pads batches
     dtype    of the written weights; raises GPTError when one of them is beyond its range
+
+    Raises GPTError for a `masked` model, too.
     """
+    if config.masked:
+        raise GPTError(
+            "model.objective is 'masked', but no class of transformers computes such a model (its BERT is built "
+            "otherwise, its GPT-2 and Qwen3 see no later tokens): export a model trained with model.objective=causal."
+        )
     kind = getattr(torch, dtype)
     theirs = _as_gpt2(config, weights) if config.preset == "gpt2" else _as_qwen3(config, weights)
     tensors = {name: tensor.to(kind).contiguous() for name, tensor in theirs.items()}
@@ -107,8 +114,8 @@ def load_gpt2(folder: Path) -> GPT:
 
 
 def pad_vocabulary(config: ModelConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights with zero rows below the vocabulary, as the model wants them."""
-    missing = config.padded_vocab - config.vocab_size
+    """The weights with zero rows below those of the known ids, as the model wants them."""
+    missing = config.padded_vocab - config.table_rows
     return {n: F.pad(t, (0, 0, 0, missing)) if n in VOCABULARY_TABLES else t for n, t in weights.items()}
 
 

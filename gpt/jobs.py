@@ -91,8 +91,8 @@ class RunJob:
         if not any(source.train for source in self.sources.values()):
             raise ValueError("sources name no training array; give at least one.")
         top = max((i for prompt in self.sampling.prompts for i in prompt), default=0)
-        if top >= self.model.vocab_size or min((i for p in self.sampling.prompts for i in p), default=0) < 0:
-            raise ValueError(f"sampling.prompts hold an id outside of [0, {self.model.vocab_size}).")
+        if top >= self.model.table_rows or min((i for p in self.sampling.prompts for i in p), default=0) < 0:
+            raise ValueError(f"sampling.prompts hold an id outside of [0, {self.model.table_rows}).")
 
     def identity(self) -> dict[str, Any]:
         """Everything that determines the resulting bytes, as JSON; only the same identity continues a checkpoint."""

@@ -16,13 +16,14 @@ from gpt.config import ModelConfig, TrainingConfig
 from gpt.device import logits_memory, mixed_precision, mixed_type
 from gpt.loss_scale import LossScale
 from gpt.losses import BYTES_PER_LOGIT, piecewise_loss_sum
+from gpt.masking import hide, inputs_and_targets, targets_per_row
 from gpt.model import GPT
 from gpt.optimizer import Optimizer
 from gpt.ranks import ALONE, Ranks
 from gpt.schedule import learning_rate, momentum, weight_decay
 from gpt.shuffle import derive
 
-WEIGHTS, DROPOUT = 1, 3  # which stream of random numbers out of the one seed
+WEIGHTS, DROPOUT, MASKS = 1, 3, 4  # which stream of random numbers out of the one seed
 
 
 class Learner:
@@ -52,7 +53,8 @@ class Learner:
         self.model = GPT(model).to(device).train()
         if logits_bytes is None:
             logits_bytes = logits_memory(device)
-        logits = training.micro_batch * model.context * model.padded_vocab * BYTES_PER_LOGIT
+        self.row_targets = targets_per_row(model.context) if model.masked else model.context
+        logits = training.micro_batch * self.row_targets * model.padded_vocab * BYTES_PER_LOGIT
         loss_sum = self.model.loss_sum if logits <= logits_bytes else partial(self._loss_in_pieces, logits_bytes)
         self.loss_sum = torch.compile(loss_sum, dynamic=False) if compiled else loss_sum
         self.micro_batch = training.micro_batch  # halved where memory does not suffice
@@ -60,7 +62,8 @@ class Learner:
 
     def _loss_in_pieces(self, logits_bytes: float, ids: Tensor, targets: Tensor) -> Tensor:
         head = self.model.embedding.weight if self.config.tied else self.model.head.weight
-        return piecewise_loss_sum(self.model.hidden(ids), head, targets, logits_bytes)
+        hidden, targets = self.model.predicting(ids, targets)
+        return piecewise_loss_sum(hidden, head, targets, logits_bytes)
 
     def start_over(self) -> None:
         """Back to step 0, with the starting weights that the seed gives."""
@@ -86,7 +89,7 @@ class Learner:
 
     @property
     def tokens_per_step(self) -> int:
-        """Targets of one update."""
+        """Tokens read in one update; of a causal model each has a target."""
         return self.training.batch_size * self.config.context
 
     def update(self) -> Tensor:
@@ -96,7 +99,13 @@ class Learner:
         processes and micro-batches. When it or the gradient is not finite, the weights stay and the optimizer counts.
         """
         begin, end = self.ranks.rows(self.training.batch_size)
-        ids = torch.from_numpy(self.batches.batch(self.first + self.step, begin, end))
+        if self.config.masked:
+            whole = self.batches.batch(self.first + self.step)
+            seed = derive(self.training.seed, MASKS, self.first + self.step)
+            batch = hide(whole[:, :-1], self.config.vocab_size, seed)[begin:end]
+        else:
+            batch = self.batches.batch(self.first + self.step, begin, end)
+        ids = torch.from_numpy(batch)
         if self.device.type == "cuda":
             ids = ids.pin_memory()
         if self.device.type != "cpu":
@@ -162,13 +171,13 @@ class Learner:
                 torch.manual_seed(derive(self.training.seed, DROPOUT, self.first + self.step, *place))
             row += len(micro)
             with mixed_precision(self.device):
-                part = self.loss_sum(micro[:, :-1], micro[:, 1:]) / self.tokens_per_step
+                part = self.loss_sum(*inputs_and_targets(micro)) / (self.training.batch_size * self.row_targets)
             (part if scale == 1 else part * scale).backward()
             loss += part.detach()
         return loss
 
     def take_loss(self) -> float | None:
-        """The mean loss in nats per token since the last call, None if none was finite; waits for the device."""
+        """The mean loss in nats per target since the last call, None if none was finite; waits for the device."""
         steps = self.loss_steps.item()
         loss = self.loss_total.item() / steps if steps else None
         self.loss_total.zero_()

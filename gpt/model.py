@@ -1,9 +1,10 @@
 """The model: presets `gpt2` (GPT2LMHeadModel of transformers), `modern` (Qwen3ForCausalLM) and `bigram` (the same
 without blocks).
 
-Turns ids into logits. Knows nothing of text, files, losses over corpora or sampling. In training the tables are
-padded to a multiple of 64 rows; the padding rows stand for no id, so whoever samples or scores cuts the logits to
-`config.vocab_size` columns.
+Turns ids into logits. With the objective `masked` every token sees all others (BERT, arXiv 1810.04805), and the id
+above the vocabulary stands for hidden tokens. Knows nothing of text, files, losses over corpora or sampling. In
+training the tables are padded to a multiple of 64 rows; the padding rows stand for no id, so whoever samples or scores
+cuts the logits to `config.vocab_size` columns.
 """
 
 import torch
@@ -22,6 +23,7 @@ from gpt.layers import (
     RMSNorm,
     rotary_tables,
 )
+from gpt.masking import targets_per_row
 
 
 class Block(nn.Module):
@@ -32,7 +34,7 @@ class Block(nn.Module):
         width, modern = config.width, config.preset == "modern"
         self.dropout = config.dropout
         self.attention_norm = RMSNorm(width) if modern else LayerNorm(width, config.bias)
-        self.attention = Attention(width, config.heads, config.bias, rotary=modern)
+        self.attention = Attention(width, config.heads, config.bias, modern, not config.masked)
         self.feed_forward_norm = RMSNorm(width) if modern else LayerNorm(width, config.bias)
         self.feed_forward = (
             GatedFeedForward(width, config.feed_forward)
@@ -57,7 +59,7 @@ class Cache:
 
 
 class GPT(nn.Module):
-    """A causal language model after a resolved config."""
+    """A language model after a resolved config."""
 
     cosines: Tensor
     sines: Tensor
@@ -128,13 +130,26 @@ class GPT(nn.Module):
 
     def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Sum over all targets of -ln p(target) in nats; ids and targets (rows, n) int64; returns a float32 scalar."""
-        logits = self.forward(ids)
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+        hidden, targets = self.predicting(ids, targets)
+        return F.cross_entropy(self.logits(hidden).flatten(0, -2).float(), targets.flatten(), reduction="sum")
+
+    def predicting(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (rows, m, width) that predict, and their targets (rows, m).
+
+        All of them; with `masked` those whose target is not -100, of which each row has `targets_per_row(n)`.
+        """
+        hidden = self.hidden(ids)
+        if not self.config.masked:
+            return hidden, targets
+        count = targets_per_row(ids.shape[1])
+        places = (targets < 0).byte().argsort(dim=1, stable=True)[:, :count]
+        return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[-1])), targets.gather(1, places)
 
     def step(self, ids: Tensor, positions: Tensor, length: int, cache: Cache) -> Tensor:
         """Go on from a cache: ids and positions (rows, n) int64, all positions below `length` <= context.
 
-        Each token sees the cached tokens at its own position and before; returns the hidden states (rows, n, width).
+        Each token sees the cached tokens at its own position and before, so only causal models can; returns the hidden
+        states (rows, n, width).
         """
         x = self._embed(ids, positions)
         mask = (torch.arange(length, device=ids.device) <= positions[..., None])[:, None]  # (rows, 1, n, length)
@@ -160,5 +175,5 @@ def parameter_count(model: nn.Module) -> int:
     total = sum(p.numel() for p in model.parameters())
     if isinstance(model, GPT):
         tables = 1 if model.config.tied else 2
-        total -= tables * (model.config.padded_vocab - model.config.vocab_size) * model.config.width
+        total -= tables * (model.config.padded_vocab - model.config.table_rows) * model.config.width
     return total

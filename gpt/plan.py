@@ -189,9 +189,10 @@ def _resolve_training(
     every = training.evaluation_every if training.evaluation_every is not None else max(1, -(-steps // 40))
     sample = training.evaluation_tokens
     if sample is None:
-        # a validation token costs two forward passes, a training token the like of three
-        evaluations = -(-steps // every)
-        sample = max(8192, int(0.02 * tokens * 1.5 / evaluations / (2 if ema else 1)))
+        # a validation token costs two forward passes, a training token the like of three; the average of the weights is
+        # scored, too, and a masked model hides each token of a window once, in seven passes
+        evaluations, passes = -(-steps // every), (2 if ema else 1) * (7 if model.masked else 1)
+        sample = max(8192 // (7 if model.masked else 1), int(0.02 * tokens * 1.5 / evaluations / passes))
         sample = min(sample, max(1, validation_tokens)) if validation_tokens else sample
     return replace(
         training,

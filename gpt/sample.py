@@ -1,7 +1,8 @@
 """`python -m gpt.sample SAMPLE.json`: continuations of prompts, ids in and ids out.
 
 Writes out/completions.json: {"completions": [{"prompt": i, "seed": s, "ids": [...]}]}, for each prompt `count` of them
-with the seeds seed, seed + 1, ... Exit codes: 0 done, 2 unusable job, 1 any other failure.
+with the seeds seed, seed + 1, ... Of a prompt with gaps, `ids` are the whole text (`gpt.filling`). Exit codes: 0 done,
+2 unusable job, 1 any other failure.
 """
 
 import sys

@@ -2,7 +2,8 @@
 
 A passage is one document of a validation array. Its first id, the end-of-text mark, is only read and never predicted,
 so no end-of-text target enters a loss or a bit per byte. A passage longer than the context is covered by windows that
-overlap by half: each predicts the second half of its tokens (the first window all of them). Knows nothing of sources.
+overlap by half: each predicts the second half of its tokens (the first window all of them). A `masked` model is scored
+by `gpt.masked_scoring`. Knows nothing of sources.
 """
 
 import math
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from gpt.arrays import TokenShard
 from gpt.device import mixed_precision
 from gpt.errors import GPTError
+from gpt.masked_scoring import score_masked
 from gpt.model import GPT
 from gpt.shuffle import shuffled
 
@@ -85,8 +87,11 @@ def score(
     token_bytes  (vocab,) UTF-8 length of every id
     exact        float32 throughout; else the device's mixed precision
     tick         called after each batch of windows
-    returns      (passages, 3) float64: sum of -ln p in nats, predicted tokens, their bytes
+    returns      (passages, 3) float64: sum of -ln p in nats, predicted tokens, their bytes; of a `masked` model
+                 (passages, 4), the last the tokens guessed right
     """
+    if model.config.masked:
+        return score_masked(model, passages, token_bytes, device, exact, tick, TOKENS_AT_ONCE, LOGITS_AT_ONCE)
     context = model.config.context
     windows = cut_windows([len(p) for p in passages], context)
     windows.sort(key=lambda w: w.end - w.begin, reverse=True)  # batches of like lengths need little padding
@@ -105,9 +110,16 @@ def score(
 
 
 def means(scores: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Nats per token and bits per byte of (passages, 3) scores."""
-    nats, tokens, size = scores.sum(0).tolist()
+    """Nats per token and bits per byte of scores (passages, 3 or 4)."""
+    nats, tokens, size = scores[:, :3].sum(0).tolist()
     return nats / max(1, tokens), nats / math.log(2) / max(1, size)
+
+
+def masked_accuracy(scores: npt.NDArray[np.float64]) -> dict[str, float]:
+    """{"masked_accuracy": share of the hidden tokens that were guessed right}; empty for a causal model's scores."""
+    if scores.shape[1] < 4:
+        return {}
+    return {"masked_accuracy": float(scores[:, 3].sum() / max(1.0, scores[:, 1].sum()))}
 
 
 def _score_batch(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 
 from gpt.assemble import assemble
+from gpt.best import Score, describe_score
 from gpt.checkpoint import Checkpoint, CheckpointStore
 from gpt.clock import Clock
 from gpt.device import choose_device
@@ -240,14 +241,13 @@ class Trainer:
         self.diary.close()
         self.tracker.close()
         self.learner.model.load_state_dict(self.best.weights)
-        loss: float | None = None
-        bpb: float | None = None
+        scored: Score | None = None
         if self.validation.passages:
             self.say("Scoring the whole validation split with the best weights.")
             # the last step's checkpoint is on the disk, so leaving costs nothing
-            loss, bpb = self.validation.of_all(self.learner.model, self._raise_if_asked)
+            scored = self.validation.of_all(self.learner.model, self._raise_if_asked)
         self.clock.lap()
-        summary = summarise(self.state, self.begun_at, self.clock) | {"val_loss": loss, "val_bpb": bpb}
+        summary = summarise(self.state, self.begun_at, self.clock) | describe_score(scored)
         publish_result(self.job, self.best.weights, state, summary)
         self.say(f"Finished: {self.job.run_dir / 'final'}")
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from gpt.arrays import load_token_bytes, open_shard
 from gpt.best import Score
 from gpt.jobs import RunJob
 from gpt.model import GPT
-from gpt.scoring import all_passages, means, sample_passages, score
+from gpt.scoring import all_passages, masked_accuracy, means, sample_passages, score
 from gpt.shuffle import derive
 
 PASSAGES = 2  # stream of random numbers that chooses the validation sample
@@ -29,10 +31,14 @@ class Validation:
     def of_sample(self, models: Mapping[str, GPT]) -> dict[str, Score]:
         """Score the sample with each of the models, in the device's mixed precision."""
         return {
-            name: means(score(model, self.sample, self.token_bytes, self.device, exact=False))
+            name: _summed_up(score(model, self.sample, self.token_bytes, self.device, exact=False))
             for name, model in models.items()
         }
 
     def of_all(self, model: GPT, tick: Callable[[], None]) -> Score:
         """Score everything in float32; `tick` is called after each batch."""
-        return means(score(model, self.passages, self.token_bytes, self.device, tick=tick))
+        return _summed_up(score(model, self.passages, self.token_bytes, self.device, tick=tick))
+
+
+def _summed_up(scores: npt.NDArray[np.float64]) -> Score:
+    return Score(*means(scores), **masked_accuracy(scores))

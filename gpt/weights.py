@@ -25,7 +25,7 @@ CONFIG_FILE = "model.json"
 def save_model(folder: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
     """Write a model's state dict into an existing folder."""
     cut = {
-        name: (tensor[: config.vocab_size] if name in VOCABULARY_TABLES else tensor).float()
+        name: (tensor[: config.table_rows] if name in VOCABULARY_TABLES else tensor).float()
         for name, tensor in weights.items()
     }
     save_tensors(folder / WEIGHTS_FILE, cut)

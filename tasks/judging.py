@@ -13,9 +13,10 @@ from data.store import Build
 from data.tokenizers.load import load_tokenizer
 from gpt.config import EvaluationConfig, SamplingConfig
 from tasks.process import run_gpt
+from tasks.prompts import is_masked, prompt_ids
 from tasks.registry import identity
 from tasks.run import Run
-from tasks.training import Arrays, prompt_ids, trainer_runtime
+from tasks.training import Arrays, trainer_runtime
 from tasks.units import Unit, UnitProgress, run_unit
 
 EVALUATION_FILE = "evaluation.json"
@@ -53,11 +54,15 @@ def _evaluate(job: dict[str, Any], build: Build, progress: UnitProgress) -> Fact
 def sample(
     run: Run, model: ArtifactRef, tokenizer: ArtifactRef, prompts: Sequence[str], config: SamplingConfig, name: str
 ) -> ArtifactRef:
-    """Completions of fixed prompts with fixed seeds by the trained model, as ids and as text."""
+    """Completions of fixed prompts with fixed seeds by the trained model, as ids and as text.
+
+    Where a prompt has gaps (`tasks.prompts`), that is the whole text with them filled in.
+    """
     loaded = load_tokenizer(run.store.path(tokenizer))
+    masked = is_masked(run.store.manifest(model).recipe.config["model"])
     job = asdict(config) | {
         "model_dir": str(run.store.path(model)),
-        "prompts": prompt_ids(loaded, prompts),
+        "prompts": prompt_ids(loaded, prompts, masked),
         "count": 1,
         "eot_id": loaded.eot_id,
         "runtime": trainer_runtime(run.runtime),

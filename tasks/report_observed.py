@@ -15,6 +15,7 @@ from data.errors import TextmillError
 from data.manifest import ArtifactRef, Manifest
 from data.store import Store
 from data.verification import OBSERVED
+from tasks.prompts import written
 from tasks.registry import STAGES, Stage
 from tasks.report_facts import Made, read_json, read_lines
 from tasks.run import StageRecord
@@ -52,7 +53,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a model wrote after a prompt."""
+    """What a model wrote after a prompt; of a prompt with gaps, the whole text with them filled in."""
 
     label: str  # e.g. `Step 100`
     text: str
@@ -64,6 +65,11 @@ class PromptSamples:
 
     prompt: str
     attempts: tuple[Attempt, ...]
+
+    @property
+    def beginning(self) -> str:
+        """What stands before each attempt's text."""
+        return written(self.prompt, "")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from data.manifest import ArtifactRef
 from data.store import Store
 from tasks.markdown import block, code, plain, table
 from tasks.progress import run_logger
+from tasks.prompts import written
 from tasks.report import LOSS_PICTURE, PAGE_FILE
 from tasks.report_facts import Made, SourceFacts, add_up, read_evaluation
 from tasks.report_observed import Note, read_completions, read_notes, trace
@@ -24,6 +25,10 @@ from tasks.run import Run
 MAX_PICTURE_BYTES = 150_000  # a third more once it is text; the whole card stays below 300 kB
 MAX_SAMPLE_CHARACTERS = 1_500
 MAX_NOTES = 20
+PSEUDO = (
+    "Each token was predicted from both sides, so loss and bits per byte cannot be compared with those of a model that "
+    "writes from left to right."
+)
 
 
 def collect_metrics(
@@ -40,6 +45,7 @@ def collect_metrics(
         "val_bpb_interval": scored.get("bits_per_byte_interval"),
         "val_loss": scored.get("loss"),
         "perplexity": scored.get("perplexity"),
+        **({"masked_accuracy": scored["masked_accuracy"]} if "masked_accuracy" in scored else {}),
         "train_loss": trained.get("train_loss"),
         "train_tokens_per_s": trained.get("train_tokens_per_s"),
         "parameters": trained.get("parameters"),
@@ -92,6 +98,9 @@ def _numbers(metrics: dict[str, Any]) -> str:
     if metrics["val_bpb"] is not None:
         low, high = metrics["val_bpb_interval"]
         score = f"**{metrics['val_bpb']:.3f} bits per byte** on held-out text (95% interval {low:.3f} to {high:.3f})"
+    accuracy = metrics.get("masked_accuracy")
+    if accuracy is not None:
+        score += f"; **{accuracy:.1%} of hidden tokens** guessed right. {PSEUDO}"
     rows = [
         ("Validation loss", decimals(metrics["val_loss"])),
         ("Perplexity", decimals(metrics["perplexity"], 1)),
@@ -124,7 +133,7 @@ def _sample(completions: dict[str, str]) -> str:
     if not completions:
         return ""
     prompt, text = max(completions.items(), key=lambda item: bool(item[0]))  # the first with a prompt, if any has one
-    return "## A sample\n\n" + block(visible(prompt + text, MAX_SAMPLE_CHARACTERS))
+    return "## A sample\n\n" + block(visible(written(prompt, text), MAX_SAMPLE_CHARACTERS))
 
 
 def _notes(notes: Sequence[Note]) -> str:

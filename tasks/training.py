@@ -18,7 +18,7 @@ from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef, canonical_json
 from data.store import Build
-from data.tokenizers.load import Tokenizer, load_tokenizer
+from data.tokenizers.load import load_tokenizer
 from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.plan import resolve
@@ -29,6 +29,7 @@ from tasks.launch import Launch, launch_of
 from tasks.mixing import capped_weights
 from tasks.process import POLL, run_gpt
 from tasks.progress import watcher
+from tasks.prompts import prompt_ids
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import Runtime
@@ -156,7 +157,7 @@ def train_planned(
         "data_digest": text_digest(canonical_json(arrays.recipe())),
         "start": beginning.start,
         "sampling": asdict(sampling)
-        | {"prompts": prompt_ids(tokenizer, prompts), "steps": log_steps(plan.stop_at or 0)},
+        | {"prompts": prompt_ids(tokenizer, prompts, shape.masked), "steps": log_steps(plan.stop_at or 0)},
         "runtime": trainer_runtime(run.runtime) | run.runtime.model_dump(include=TRAINING_ONLY),
     }
     cited = (*arrays.refs(), *beginning.refs, *([planned] if planned else []))
@@ -265,11 +266,6 @@ def _wait_for_earlier_trainer(run_dir: Path) -> None:
 def trainer_runtime(runtime: Runtime) -> dict[str, Any]:
     """The `runtime` entry that every command of the gpt floor takes."""
     return {"device": runtime.device, "threads": runtime.threads, "compile": runtime.compile}
-
-
-def prompt_ids(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """Ids of each prompt, which begins a document: `<|endoftext|>` first."""
-    return [[tokenizer.eot_id, *(int(i) for i in tokenizer.encode_ordinary(prompt))] for prompt in prompts]
 
 
 def log_steps(steps: int) -> list[int]:

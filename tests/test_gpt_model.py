@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt.layers import SHORT, causal_attention, rotary_tables
+from gpt.layers import SHORT, attend, rotary_tables
 from gpt.model import GPT, Cache, parameter_count
 from tests.gpt_toys import VARIANTS, VOCAB, random_model, tiny_model
 
@@ -85,7 +85,7 @@ def test_attention_is_the_formula_forward_and_backward(length):
     shape = (2, 3, length, 8)
     query, key, value, weight = (torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(4))
     results = []
-    for dtype, attention in ((torch.float32, causal_attention), (torch.float64, slow_attention)):
+    for dtype, attention in ((torch.float32, attend), (torch.float64, slow_attention)):
         inputs = [t.detach().to(dtype).clone().requires_grad_() for t in (query, key, value)]
         out = attention(*inputs)
         (out * weight.to(dtype)).sum().backward()
