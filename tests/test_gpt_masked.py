@@ -56,8 +56,8 @@ def learner(texts, preset="modern", model=None, **training) -> Learner:
 @pytest.fixture(scope="module")
 def memorised() -> GPT:
     """A model that has read one sentence, again and again."""
-    one = learner([[EOT, *SENTENCE]] * 40, steps=200, batch_size=8, learning_rate=1e-2, weight_decay=0.0)
-    for _ in range(200):
+    one = learner([[EOT, *SENTENCE]] * 40, steps=220, batch_size=16, learning_rate=1e-2, weight_decay=0.0)
+    for _ in range(220):
         one.update()
     return one.model.eval()
 
