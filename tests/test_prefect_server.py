@@ -306,7 +306,7 @@ def test_the_commands_work_on_what_runs_have_made(up, textmill):
     code, out, err = textmill("run", "python-docs", *settings, *changes, "--until=model", "--json")
     assert code == 0, err
     summary = json.loads(out.splitlines()[-1])
-    assert [stage for stage, cached in summary["cached"].items() if not cached] == ["tokenizer", "model"]
+    assert [stage for stage, cached in summary["cached"].items() if not cached] == ["tokenizer", "plan", "model"]
     [second] = summary["artifacts"]["model"]
     _, listed, _ = textmill("ls", "model")
     assert model in listed and second in listed
