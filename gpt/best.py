@@ -1,5 +1,6 @@
 """The weights that are kept: those with the lowest validation loss so far, raw or averaged. Knows no files."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,8 +31,12 @@ class Best:
 
     def hear(self, step: int, models: Mapping[str, GPT], scores: Mapping[str, Score]) -> bool:
         """Take over the best of `models` if it is better than all before; returns whether it was."""
-        name = min(scores, key=lambda one: scores[one].loss)
+        name = min(scores, key=lambda one: _rank(scores[one]))
         loss = scores[name].loss
+        if not math.isfinite(loss):
+            if not self.weights:
+                self.take(step, name, None, models[name])  # until there is one that can be scored
+            return False
         if self.record["best_loss"] is not None and loss >= self.record["best_loss"]:
             return False
         self.take(step, name, loss, models[name])
@@ -50,8 +55,8 @@ class Best:
 
 def describe_scores(scores: Mapping[str, Score]) -> dict[str, Any]:
     """The entries of a line of metrics: the best of the scores, whose it is, and where there are several, each."""
-    kept = min(scores, key=lambda one: scores[one].loss)
-    each = {f"{name}_loss": score.loss for name, score in scores.items()} if len(scores) > 1 else {}
+    kept = min(scores, key=lambda one: _rank(scores[one]))
+    each = {f"{name}_loss": _finite(score.loss) for name, score in scores.items()} if len(scores) > 1 else {}
     return describe_score(scores[kept]) | {"weights": kept} | each
 
 
@@ -60,4 +65,13 @@ def describe_score(score: Score | None) -> dict[str, float | None]:
     if score is None:
         return {"val_loss": None, "val_bpb": None}
     guessed = {} if score.masked_accuracy is None else {"masked_accuracy": score.masked_accuracy}
-    return {"val_loss": score.loss, "val_bpb": score.bits_per_byte, **guessed}
+    return {"val_loss": _finite(score.loss), "val_bpb": _finite(score.bits_per_byte), **guessed}
+
+
+def _rank(score: Score) -> float:
+    """The loss; one that is no number is worse than all others."""
+    return score.loss if math.isfinite(score.loss) else math.inf
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

@@ -15,13 +15,12 @@ import torch
 from gpt.command import run_command, say
 from gpt.device import choose_device, describe
 from gpt.files import write_json
+from gpt.flops import peak_flops
 from gpt.jobfile import read_job
 from gpt.jobs import Runtime
 from gpt.sizing import CPU_TRAINING_SHARE, Speed, round_down
 
 SECONDS = 1.0  # of timing
-PEAKS = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121, "4090": 165, "3090": 71, "V100": 125, "T4": 65}
-"""TFLOP/s of dense bfloat16 products (float16 on V100 and T4) as the makers state, by a part of the card's name."""
 MATMUL_SHARE = 0.8  # of the peak that a plain product reaches on an H200
 
 
@@ -40,8 +39,7 @@ def calibrate(job: CalibrationJob, note: Callable[[str], None]) -> Speed:
     if device.type == "cpu":
         rate = CPU_TRAINING_SHARE * matmul_rate(512, torch.float32, device)
     else:
-        known = [peak for part, peak in PEAKS.items() if part in name]
-        rate = known[0] * 1e12 if known else matmul_rate(4096, torch.bfloat16, device) / MATMUL_SHARE
+        rate = peak_flops(name) or matmul_rate(4096, torch.bfloat16, device) / MATMUL_SHARE
     speed = Speed(device.type, name, float(round_down(rate)))
     job.out.mkdir(parents=True, exist_ok=True)
     write_json(job.out / "speed.json", speed._asdict())

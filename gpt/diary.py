@@ -85,7 +85,9 @@ class Diary:
         guessed = line.get("masked_accuracy")
         scalars = {"loss": line["val_loss"], "bits_per_byte": line["val_bpb"], "masked_accuracy": guessed}
         self.events.write(step, {f"validation/{name}": value for name, value in scalars.items()})
-        shown = f"validation loss {line['val_loss']:.4f}  bits per byte {line['val_bpb']:.4f}"
+        shown = "validation loss not finite"
+        if line["val_loss"] is not None:
+            shown = f"validation loss {line['val_loss']:.4f}  bits per byte {line['val_bpb']:.4f}"
         shown += "" if guessed is None else f"  masked accuracy {guessed:.1%}"
         whose = "  (of the averaged weights)" if line["weights"] == "average" else ""
         self.say(f"step {step}/{steps}  {shown}{whose}")
@@ -118,5 +120,5 @@ class Diary:
 
 def seconds_left(learner: Learner, speed: float, clock: Clock) -> float:
     """At `speed` tokens per second, with as much besides the training as there has been so far."""
-    tokens = (learner.training.steps - learner.step) * learner.tokens_per_step
+    tokens = (learner.training.stop_at - learner.step) * learner.tokens_per_step
     return tokens / speed * clock.seconds / max(1e-9, clock.training_seconds)

@@ -28,6 +28,7 @@ class Ranks:
     def __init__(self, number: int = 0, count: int = 1, quick: Any = None) -> None:
         """`quick` is the process group of the small messages; None: the one of the large messages."""
         self.number, self.count, self.quick = number, count, quick
+        self.in_update = False  # of the first process: the others are in one, and do not wait for an order
 
     @property
     def is_first(self) -> bool:

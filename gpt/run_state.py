@@ -82,7 +82,10 @@ class RunState:
 
     def return_to(self, checkpoint: Checkpoint) -> None:
         """Train on from a checkpoint whose step has been looked at; what was kept and decided since then stays."""
+        scale, skipped = self.learner.rate_scale, self.learner.optimizer.skipped.clone()
         self.learner.restore(checkpoint.step, checkpoint.tensors, checkpoint.state)
+        self.learner.rate_scale = scale  # halved where bad steps came between the two
+        self.learner.optimizer.skipped.copy_(skipped)
         if self.average is not None:
             self.average.restore(checkpoint.tensors["average"])
         self.looked_at = checkpoint.step

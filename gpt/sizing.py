@@ -114,7 +114,10 @@ def size(dial: PlanConfig, model: ModelConfig, training: TrainingConfig, corpus:
     if dial.minutes is not None:
         _require_open(dial, {"model.layers": model.layers, "training.steps": training.steps})
         assert speed is not None
-        return _by_minutes(dial, model, training, corpus, speed)
+        try:
+            return _by_minutes(dial, model, training, corpus, speed)
+        except ValueError as error:
+            raise GPTError(f"plan: the dial is {dial}: {error}") from None
     if dial.depth is not None:
         _require_open(dial, {"model.layers": model.layers})
         return Sized(replace(model, layers=dial.depth), training, {"model.layers": f"by the dial: {dial}"})
@@ -124,7 +127,7 @@ def size(dial: PlanConfig, model: ModelConfig, training: TrainingConfig, corpus:
 
 def all_parameters(model: ModelConfig) -> int:
     """Parameters of a resolved model as they are published: tables without padding, gains, biases and positions."""
-    tables = model.vocab_size * model.width * (1 if model.tied else 2)
+    tables = model.table_rows * model.width * (1 if model.tied else 2)
     padded_head = model.padded_vocab * model.width
     count = matrix_parameters(model) - padded_head + tables
     gains = 2 * model.layers + 1  # of norms, as long as the stream

@@ -102,7 +102,10 @@ def shaped_like(model: ModelConfig, folder: Path) -> ModelConfig:
         taken.add("bias")
     elif model.preset != theirs.preset:
         return model  # `refuse_other_model` says so
-    return replace(model, **{name: getattr(theirs, name) for name in taken})
+    try:
+        return replace(model, **{name: getattr(theirs, name) for name in taken})
+    except ValueError as error:
+        raise GPTError(f"model, with what it leaves open as in {folder}: {error}") from None
 
 
 def refuse_other_model(folder: Path, model: ModelConfig, tokenizer_digest: str) -> None:

@@ -35,6 +35,11 @@ class Leader:
             give_state(self.ranks, learner)
             self.shared = learner.edits
         self._order(UPDATE)
+        self.ranks.in_update = True
+
+    def after_update(self) -> None:
+        """The update that was ordered is done."""
+        self.ranks.in_update = False
 
     def _order(self, order: int) -> None:
         *_, asked = self.ranks.largest([order, 0, 0])
@@ -43,7 +48,12 @@ class Leader:
 
 
 def dismiss(ranks: Ranks, code: int) -> None:
-    """Let the others leave with this exit code; those that cannot be reached any more have left."""
+    """Let the others leave with this exit code; those that cannot be reached any more have left.
+
+    In the middle of an update they wait for no order: they see that this process is gone once it has ended.
+    """
+    if ranks.in_update:
+        return
     with contextlib.suppress(GPTError):
         ranks.largest([LEAVE, code, 0])
 

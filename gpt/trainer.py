@@ -64,14 +64,14 @@ class Trainer:
         self.store = CheckpointStore(job.run_dir / "checkpoints", job.identity(), self.milestone_every, BAD_STEPS)
         self.saver = BackgroundSaver(self._write)
         checkpoint = self.store.load(say)
-        self.resumed = checkpoint is not None
         self.saved_step: int | None = None
         if checkpoint is not None:
             self._restore(checkpoint)
             self.clock.resume(checkpoint.observed)
         else:
             self.state.begin(job)
-        self.begun_at = 0 if self.resumed else self.learner.step
+        self.learner.rate_share = job.start.rate_share  # of an extension: no checkpoint holds it
+        self.begun_at = int(checkpoint.observed.get("begun_at", 0)) if checkpoint is not None else self.learner.step
         self.tracker = Tracker(job, say)  # last, so that a refused run leaves no trace there
         self.diary = Diary(job, say, self.tracker.write)
 
@@ -106,6 +106,7 @@ class Trainer:
             self._leave_if_asked()
             self.leader.before_update(self.learner)
             norm = self.learner.update()
+            self.leader.after_update()
             self.state.update_average()
             self._after_update(norm)
         self._leave_if_asked()
@@ -172,9 +173,12 @@ class Trainer:
         """Have the state written; training stands still only while it is copied."""
         self.store.pinned = tuple(self.guard.best_steps)
         with self.clock.aside():
-            self.saver.save(self.state.checkpoint(self.clock.observed()), self.state.lasting())
+            self.saver.save(self._checkpoint(), self.state.lasting())
         self.clock.saved()
         self.saved_step = self.learner.step
+
+    def _checkpoint(self) -> Checkpoint:
+        return self.state.checkpoint(self.clock.observed() | {"begun_at": self.begun_at})
 
     def _write(self, checkpoint: Checkpoint) -> None:
         self.diary.sync()
@@ -233,7 +237,7 @@ class Trainer:
     def _finish(self) -> None:
         """Score the whole validation split with the best weights and publish them."""
         training = self.state.training
-        state = self.saver.copy(self.state.checkpoint(self.clock.observed()), self.state.lasting())
+        state = self.saver.copy(self._checkpoint(), self.state.lasting())
         if training.stop_at < training.steps and (
             training.stop_at % training.evaluation_every or not self.best.weights
         ):

@@ -43,7 +43,8 @@ def continue_training(
     manifest = run.store.manifest(wanted.model)
     shape = ModelConfig(**manifest.recipe.config["model"])
     plan = TrainingConfig(**manifest.recipe.config["training"])
-    arrays = capped(run, arrays, shape, _first_plan(run, manifest)) if any(arrays.max_epochs.values()) else arrays
+    has_caps = any(arrays.max_epochs.values())
+    arrays = capped(run, arrays, shape, _first_plan(run, manifest) if has_caps else plan)
     _refuse_other_arrays(manifest, arrays)
     if settings is not None:
         _refuse_other_settings(manifest, *settings)

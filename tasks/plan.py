@@ -60,6 +60,8 @@ def plan(
 
     `shaped` is the recipe's model with numbers taken over from the one whose weights it begins with.
     """
+    if shaped is not None and dial.minutes is None and str(dial) != "none":
+        raise TextmillError(f"plan: the dial is {dial}, but init_from gives the model its size: leave one of them out.")
     corpus = counts(run, arrays)
     origin = _vocabulary_origin(tokenizer)
     recipe = {

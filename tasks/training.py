@@ -219,6 +219,7 @@ def _train(
         elif record["kind"] == "evaluation":
             validation = f", validation {record['val_bpb']:.3f} bits per byte" if record.get("val_bpb") else ""
         elif time.monotonic() - heard_at > 0.5 or record["step"] == steps:
+            steps = min(steps, record["steps"])  # fewer after a cut that came before this process
             heard_at = time.monotonic()
             loss = "every step skipped" if record["loss"] is None else f"loss {record['loss']:.3f}"
             mfu = f", MFU {record['mfu']:.1%}" if record.get("mfu") else ""

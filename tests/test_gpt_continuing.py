@@ -94,7 +94,7 @@ def test_a_part_that_is_stopped_goes_on_from_its_own_checkpoint(whole, part, tmp
     with pytest.raises(StopRequested, match="after step 33"):
         trainer.run()
     resumed = Trainer(trainer.job, Stop(), lambda line: None)
-    assert resumed.learner.step == 33
+    assert resumed.learner.step == 33 and resumed.begun_at == trainer.begun_at > 0
     resumed.run()
     assert files(tmp_path) == files(whole)
 
@@ -169,6 +169,22 @@ def test_an_extension_goes_on_with_data_and_state_and_lowers_the_loss(tmp_path):
     assert {step: rates[step] for step in by_hand} == pytest.approx(by_hand)
     losses = [json.loads((f / "run" / "summary.json").read_text())["val_loss"] for f in (base, more)]
     assert losses[1] < losses[0] - 0.05
+
+
+def test_an_extension_that_is_stopped_goes_on_at_its_own_rate(part, whole, tmp_path):
+    trainer_in(tmp_path / "through", extending(whole), steps=10).run()
+    stopped = trainer_in(tmp_path / "stopped", extending(whole), steps=10)
+    after = stopped._after_update
+
+    def stop_at_4(norm):
+        after(norm)
+        stopped.stop.reason = "a test" if stopped.learner.step == 4 else None
+
+    stopped._after_update = stop_at_4
+    with pytest.raises(StopRequested, match="after step 4"):
+        stopped.run()
+    Trainer(stopped.job, Stop(), lambda line: None).run()
+    assert files(tmp_path / "stopped") == files(tmp_path / "through")
 
 
 def test_an_extension_never_publishes_worse_than_it_began_with(whole, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpt.best import Best, Score, describe_scores
 from gpt.config import TrainingConfig
 from gpt.ema import Average
 from gpt.errors import GPTError
@@ -14,12 +15,13 @@ from gpt.guard import Guard, cut_schedule
 from gpt.jobfile import read_job
 from gpt.jobs import RunJob
 from gpt.metrics import read_lines
+from gpt.model import GPT
 from gpt.plan import resolve
 from gpt.schedule import learning_rate
 from gpt.start import state_digest
 from gpt.stop import Stop
 from gpt.trainer import StopRequested, Trainer
-from tests.gpt_toys import change_job, tiny_model_open, tiny_training, write_job
+from tests.gpt_toys import change_job, tiny_model, tiny_model_open, tiny_training, write_job
 
 TRAINING = {"steps": 200, "learning_rate": 1e-2, "evaluation_every": 5, "batch_size": 4, "log_every": 7}
 TRAINING |= {"decay_share": 0.1, "warmup_share": 0.05, "guard": True, "ema": 0.15}
@@ -45,6 +47,28 @@ def cut(tmp_path_factory) -> tuple[Path, list[str]]:
     trainer, said = trainer_in(folder)
     trainer.run()
     return folder, said
+
+
+def test_a_loss_that_is_no_number_is_worse_than_any():
+    model = GPT(tiny_model()).initialise(1)
+    models, best = {"raw": model, "average": model}, Best()
+    assert not best.hear(1, models, {"raw": Score(float("nan"), float("nan"))})
+    assert best.record["best_loss"] is None and best.weights, "something to publish"
+    scores = {"raw": Score(float("nan"), float("nan")), "average": Score(2.0, 1.0)}
+    assert best.hear(2, models, scores) and best.record["best_weights"] == "average"
+    assert not best.hear(3, models, {"raw": Score(float("inf"), 1.0)}) and best.record["best_step"] == 2
+    assert describe_scores(scores) == {
+        "val_loss": 2.0, "val_bpb": 1.0, "weights": "average", "raw_loss": None, "average_loss": 2.0,
+    }  # fmt: skip
+
+
+def test_going_back_keeps_what_bad_steps_have_led_to(tmp_path):
+    trainer, _ = trainer_in(tmp_path)
+    earlier = trainer.state.checkpoint({})
+    trainer.learner.rate_scale = 0.5
+    trainer.learner.optimizer.skipped.fill_(3)
+    trainer.state.return_to(earlier)
+    assert trainer.learner.rate_scale == 0.5 and int(trainer.learner.optimizer.skipped) == 3
 
 
 def test_a_run_that_overfits_returns_to_its_best_state_and_decays(cut):
@@ -98,7 +122,7 @@ def test_killed_around_the_cut_a_run_ends_with_the_same_bytes(cut, tmp_path):
     ]
     for number, (name, when) in enumerate(kills):
         trainer, _ = trainer_in(tmp_path)
-        assert trainer.resumed == (number > 0)
+        assert (trainer.learner.step > 0) == (number > 0)
         if number == 1:  # most checkpoints come by the clock
             trainer.clock.since_save = lambda: 100.0
         killed(trainer, name, when)

@@ -117,6 +117,11 @@ def test_a_wrong_dial_is_refused(fields, words):
         PlanConfig(**fields)
 
 
+def test_what_the_minutes_do_not_agree_with_is_named():
+    with pytest.raises(GPTError, match=r"the dial is minutes 1: stop_at is 90000000 and steps is"):
+        size(PlanConfig(minutes=1), ModelConfig(), TrainingConfig(stop_at=90_000_000), PLAYS, CPU)
+
+
 def test_texts_of_counts():
     assert [PlanConfig(parameters=text).parameters for text in ("10M", "1.5m", "800k", "1B", "1234", 5000)] == [
         10_000_000, 1_500_000, 800_000, 10**9, 1234, 5000,
