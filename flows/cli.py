@@ -26,9 +26,9 @@ from flows import (
     cli_train,
     ui,
 )
+from flows.in_process import run_pipeline
 from flows.recipe import RecipeError, unknown_name
 from flows.recipes import chosen_recipe, chosen_runtime, recipe_values
-from flows.settings import prepare_prefect, quieten_prefect
 from gpt.errors import GPTError
 from tasks.registry import STAGES, Stage
 
@@ -78,16 +78,7 @@ def run(
     last = _stage(until) if until is not None else None
     recipe = chosen_recipe(name, path, settings or [])
     runtime = chosen_runtime(device, offline)
-    prepare_prefect()
-    quieten_prefect()
-    from flows.console import console_watcher
-    from flows.pipeline import pipeline
-    from flows.temporary_server import tie_temporary_server
-    from tasks.progress import watch_with
-
-    tie_temporary_server()
-    with console_watcher() as watcher, watch_with(watcher):
-        summary = pipeline(recipe=recipe, refresh=stages, until=last, runtime=runtime)
+    summary = run_pipeline(recipe, runtime, stages, last)
     summary["total_seconds"] = round(time.perf_counter() - started, 3)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False), flush=True)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from flows.in_process import run_pipeline
 from flows.recipes import chosen_recipe, chosen_runtime
-from flows.settings import prepare_prefect, quieten_prefect
 from tasks.runtime import open_store
 
 
@@ -26,18 +26,10 @@ def plan(
     """Run a recipe up to its plan, and show the plan: every number and where it came from."""
     recipe = chosen_recipe(name, path, settings or [])
     runtime = chosen_runtime(device, offline)
-    prepare_prefect()
-    quieten_prefect()
-    from flows.console import console_watcher
-    from flows.pipeline import pipeline
-    from flows.temporary_server import tie_temporary_server
-    from tasks.plan import read_plan
+    summary = run_pipeline(recipe, runtime, ["plan"] if again else [], "plan")
+    from tasks.plan import read_plan  # Prefect is there by now
     from tasks.plan_table import rows
-    from tasks.progress import watch_with
 
-    tie_temporary_server()
-    with console_watcher() as watcher, watch_with(watcher):
-        summary = pipeline(recipe=recipe, refresh=["plan"] if again else [], until="plan", runtime=runtime)
     store = open_store(summary["store"])
     content = read_plan(store, store.resolve(summary["artifacts"]["plan"][0]))
     if as_json:

@@ -82,17 +82,22 @@ def test_a_part_publishes_the_best_it_has_seen_though_its_end_is_no_validation_s
     assert json.loads(files(part)["state/state.json"])["state"]["best_step"] == 16  # which alone the plan knows
 
 
-def test_a_part_that_is_stopped_goes_on_from_its_own_checkpoint(whole, part, tmp_path):
-    trainer = trainer_in(tmp_path, continuing(part))
+def run_until(trainer: Trainer, step: int) -> None:
+    """Ask a run to stop after a step; it saves and leaves."""
     after = trainer._after_update
 
-    def stop_at_33(norm):
+    def stop_there(norm):
         after(norm)
-        trainer.stop.reason = "a test" if trainer.learner.step == 33 else None
+        trainer.stop.reason = "a test" if trainer.learner.step == step else None
 
-    trainer._after_update = stop_at_33
-    with pytest.raises(StopRequested, match="after step 33"):
+    trainer._after_update = stop_there
+    with pytest.raises(StopRequested, match=f"after step {step};"):
         trainer.run()
+
+
+def test_a_part_that_is_stopped_goes_on_from_its_own_checkpoint(whole, part, tmp_path):
+    trainer = trainer_in(tmp_path, continuing(part))
+    run_until(trainer, 33)
     resumed = Trainer(trainer.job, Stop(), lambda line: None)
     assert resumed.learner.step == 33 and resumed.begun_at == trainer.begun_at > 0
     resumed.run()
@@ -171,18 +176,10 @@ def test_an_extension_goes_on_with_data_and_state_and_lowers_the_loss(tmp_path):
     assert losses[1] < losses[0] - 0.05
 
 
-def test_an_extension_that_is_stopped_goes_on_at_its_own_rate(part, whole, tmp_path):
+def test_an_extension_that_is_stopped_goes_on_at_its_own_rate(whole, tmp_path):
     trainer_in(tmp_path / "through", extending(whole), steps=10).run()
     stopped = trainer_in(tmp_path / "stopped", extending(whole), steps=10)
-    after = stopped._after_update
-
-    def stop_at_4(norm):
-        after(norm)
-        stopped.stop.reason = "a test" if stopped.learner.step == 4 else None
-
-    stopped._after_update = stop_at_4
-    with pytest.raises(StopRequested, match="after step 4"):
-        stopped.run()
+    run_until(stopped, 4)
     Trainer(stopped.job, Stop(), lambda line: None).run()
     assert files(tmp_path / "stopped") == files(tmp_path / "through")
 
