@@ -2,7 +2,6 @@
 
 import json
 import math
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 import gpt.scoring
 from gpt.config import EvaluationConfig, ModelConfig
 from gpt.errors import GPTError
-from gpt.evaluate import bits_per_byte_interval, evaluate
+from gpt.evaluate import bits_per_byte_interval, evaluate, main
 from gpt.jobfile import read_job
 from gpt.jobs import EvaluationJob, SampleJob
 from gpt.model import GPT
@@ -151,16 +150,16 @@ def test_the_command_writes_consistent_files(tmp_path):
     assert low < result["bits_per_byte"] < high
 
 
-def test_the_commands_run_as_processes_and_name_what_is_wrong(tmp_path):
+def test_the_command_scores_and_names_what_is_wrong(tmp_path, monkeypatch, capsys):
     job = prepare(tmp_path)
     path = tmp_path / "EVAL.json"
+    monkeypatch.setattr(sys, "argv", ["gpt.evaluate", str(path)])
     path.write_text(json.dumps(job | {"token_bytez": "x"}))
-    run = subprocess.run([sys.executable, "-m", "gpt.evaluate", path], capture_output=True, text=True, check=False)
-    assert run.returncode == 2 and not (tmp_path / "out").exists()
-    assert run.stderr.count("\n") == 1 and "did you mean token_bytes" in run.stderr
+    code, error = main(), capsys.readouterr().err
+    assert code == 2 and not (tmp_path / "out").exists()
+    assert error.count("\n") == 1 and "did you mean token_bytes" in error
     path.write_text(json.dumps(job))
-    run = subprocess.run([sys.executable, "-m", "gpt.evaluate", path], capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stderr) == (0, "") and (tmp_path / "out" / "evaluation.json").exists()
+    assert (main(), capsys.readouterr().err) == (0, "") and (tmp_path / "out" / "evaluation.json").exists()
 
 
 def test_what_cannot_be_scored_is_refused(tmp_path):
