@@ -28,7 +28,15 @@ from data.files import make_folder, storage_errors, sync_file, sync_folder, writ
 from data.locks import owner_lock, owner_lock_if_free
 from data.manifest import KEY_LENGTH, ArtifactRef, FileEntry, Identity, Manifest, safe_name
 from data.refs import Refs
-from data.verification import MANIFEST, OBSERVED, Damage, first_missing, payload_files, verify_folder
+from data.verification import (
+    MANIFEST,
+    OBSERVED,
+    Damage,
+    first_missing,
+    payload_files,
+    require_whole,
+    verify_folder,
+)
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +68,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.refs = Refs(self.root / "refs")
+        self._whole: set[tuple[ArtifactRef, str]] = set()  # what was hashed, or written, through this very object
 
     # -- finding ---------------------------------------------------------------------------------------------------
 
@@ -158,6 +167,7 @@ class Store:
                     return hit
                 ref = self._make_and_publish(identity, name, make, inputs, work)
                 shutil.rmtree(work, ignore_errors=True)
+                self._whole.add((ref, "*"))
                 return ref
 
     def sweep(self) -> list[str]:
@@ -248,6 +258,15 @@ class Store:
         folders = [self.path(ref)] if ref else [f for stage in self.stages() for f in self._folders(stage).values()]
         for folder in folders:
             yield from verify_folder(folder)
+
+    def require_whole(self, ref: ArtifactRef, files: str = "*") -> None:
+        """Raise DamagedError when a file of the artifact that `files` takes (fnmatch) is not as it was published.
+
+        Every byte is read, once for each store object: to be asked before much work is built on it.
+        """
+        if not {(ref, files), (ref, "*")} & self._whole:
+            require_whole(self.path(ref), files)
+            self._whole.add((ref, files))
 
     # -- inner -----------------------------------------------------------------------------------------------------
 

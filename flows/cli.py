@@ -20,6 +20,7 @@ from flows import (
     cli_export,
     cli_forget,
     cli_generate,
+    cli_ops,
     cli_plan,
     cli_sources,
     cli_store,
@@ -54,6 +55,7 @@ app.command("generate")(cli_generate.generate)
 app.command("train")(cli_train.train)
 app.command("export")(cli_export.export)
 app.command("ui")(ui.ui)
+app.add_typer(cli_ops.app, name="ops")
 
 
 @app.command()

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.start import TASK_RUNNER
+from flows.start import TASK_RUNNER, refuse_endless_starts
 from gpt.config import EvaluationConfig, SamplingConfig
 from tasks.continuing import continue_training, named_continuation, trained_arrays
 from tasks.judging import evaluate, sample
@@ -28,6 +28,7 @@ def continuing(
         rate_share: For a finished one, the highest learning rate as a share of its plan's; left out, 0.5.
         runtime: Where and how fast; changes no result.
     """
+    refuse_endless_starts(runtime)
     run = Run("continuing", runtime)
     wanted = named_continuation(run, model, steps, rate_share)
     assert wanted is not None

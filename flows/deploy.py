@@ -1,6 +1,8 @@
-"""`python -m flows.deploy POOL [--when-told]`: work pool and deployments of prefect.yaml, on PREFECT_API_URL's server.
+"""`python -m flows.deploy POOL [--when-told]`: work pool and deployments of prefect.yaml, on PREFECT_API_URL's server,
+and the automations of `flows.ops`.
 
-The same as `prefect work-pool create POOL --type process --overwrite` and `prefect deploy --all`, but in one process,
+The same as `prefect work-pool create POOL --type process --overwrite`, `prefect deploy --all` and `textmill ops
+install`, but in one process,
 and with the form of a flow made and checked once: Prefect makes and checks it twice for each deployment, and reads the
 certificates anew for each of some ninety clients, which takes most of the time. With `--when-told` it begins at the end
 of its input, all that it needs imported: a server that is being started with it is up by then.
@@ -17,6 +19,7 @@ import prefect.deployments.runner
 from prefect.cli import app
 
 from flows.forms import check_forms_once
+from flows.ops import install
 from flows.recipes import load_deployments
 
 
@@ -35,6 +38,7 @@ def main() -> None:
         sys.stdin.read()
     _run("work-pool", "create", pool, "--type", "process", "--overwrite")
     _run("--no-prompt", "deploy", "--all")
+    install()
 
 
 def _run(*arguments: str) -> None:

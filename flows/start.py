@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from data import ending
+from data.errors import TextmillError
 from data.forgetting.tombstones import read_tombstones
 from data.sources.known import source_id
 from flows.recipe import Recipe, RecipeError, with_overrides
@@ -24,11 +26,22 @@ def start_run(
 ) -> tuple[Recipe, Run]:
     """The recipe with its overrides, and the run that makes it. Raises RecipeError before anything is touched."""
     recipe = with_overrides(recipe, overrides)
+    refuse_endless_starts(runtime)
     ending.reset()
     run = Run(recipe.name, runtime, frozenset(refresh), until)
     for name in run.store.sweep():
         watcher().note(f"swept what a killed build left: {name}")
     return _without_forgotten(recipe, run), run
+
+
+def refuse_endless_starts(runtime: Runtime) -> None:
+    """Raise TextmillError when this flow run has been started too often: what crashes it will do so again."""
+    starts = flow_run.run_count
+    if starts > runtime.max_starts:
+        raise TextmillError(
+            f"This flow run was started {starts} times, and runtime.max_starts is {runtime.max_starts}: see in its log "
+            f"what crashed it, mend that, then start a new run of the same recipe, which goes on from what was saved."
+        )
 
 
 def _without_forgotten(recipe: Recipe, run: Run) -> Recipe:

@@ -17,4 +17,4 @@ def assemble(job: RunJob, device: torch.device, ranks: Ranks = ALONE) -> Learner
     batches = Batches(shards, weights, model.context, training.batch_size, model.vocab_size, training.seed)
     compiled = runtime.compile and device.type == "cuda"
     logits_bytes = None if runtime.logits_gib is None else runtime.logits_gib * 2**30
-    return Learner(model, training, batches, device, compiled, logits_bytes, ranks)
+    return Learner(model, training, batches, device, compiled, logits_bytes, ranks, runtime.micro_batch)

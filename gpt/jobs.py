@@ -53,7 +53,14 @@ class Runtime:
     None means an eighth of a CUDA card's memory, elsewhere 1 GiB. Another number may change the last bits of a result.
     """
 
+    micro_batch: int | None = None
+    """Most sequences per pass where memory is shorter than training.micro_batch supposes, at least 1; the batch stays.
+
+    Another number changes the last bits of a result, and what dropout draws.
+    """
+
     def __post_init__(self) -> None:
+        require_range(self, "micro_batch", 1)
         require_range(self, "threads", 1)
         require_range(self, "checkpoint_seconds", 0)
         require_range(self, "logits_gib", 0)

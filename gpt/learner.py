@@ -43,8 +43,11 @@ class Learner:
         compiled: bool = False,
         logits_bytes: float | None = None,
         ranks: Ranks = ALONE,
+        micro_batch: int | None = None,
     ) -> None:
         """`logits_bytes`: what logits may take at once, in float32; more are made in pieces; None: by the device.
+
+        `micro_batch`: at most so many sequences per pass; None: what `training` says.
 
         `ranks`: the processes that train together, each with a learner like this one.
         """
@@ -54,10 +57,10 @@ class Learner:
         if logits_bytes is None:
             logits_bytes = logits_memory(device)
         self.row_targets = targets_per_row(model.context) if model.masked else model.context
-        logits = training.micro_batch * self.row_targets * model.padded_vocab * BYTES_PER_LOGIT
+        self.micro_batch = min(training.micro_batch, micro_batch or training.micro_batch)  # halved if that is too much
+        logits = self.micro_batch * self.row_targets * model.padded_vocab * BYTES_PER_LOGIT
         loss_sum = self.model.loss_sum if logits <= logits_bytes else partial(self._loss_in_pieces, logits_bytes)
         self.loss_sum = torch.compile(loss_sum, dynamic=False) if compiled else loss_sum
-        self.micro_batch = training.micro_batch  # halved where memory does not suffice
         self.start_over()
 
     def _loss_in_pieces(self, logits_bytes: float, ids: Tensor, targets: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def clean(
         beside = Beside(near, benchmarks, lines, sieve)
         raw = run.store.path(slot.ref)
         make = partial(_clean, source, raw, config, slot.source, beside, processes, threading.get_ident())
-        units.append(Unit(slot.name, slot.label, what, (slot.ref,), make))
+        units.append(Unit(slot.name, slot.label, what, (slot.ref,), make, reads={slot.ref: "*"}))
     with processes:
         documents = with_refs(slots, run_units(run, "documents", units))
     for name, source in sources.items():

@@ -80,7 +80,8 @@ def _split_unit(
         recipe["lines"] = {**lines.counting_identity(), "unicode": unicodedata.unidata_version}
         inputs["lines"] = [files[name].logical for name in FREQUENT_LINES]
     make = partial(_split, run.store.path(slot.ref), run.store.path(drops.ref), config, need, room, lines)
-    return Unit(slot.name, slot.label, identity("corpus", recipe, inputs), (slot.ref, drops.ref), make)
+    cited = (slot.ref, drops.ref)
+    return Unit(slot.name, slot.label, identity("corpus", recipe, inputs), cited, make, reads=dict.fromkeys(cited, "*"))
 
 
 def _split(

@@ -53,6 +53,7 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
         chain = chained(chain, run.store.manifest(slot.ref), signed)
         identities.append(identity("duplicates", recipe, {"chain": chain}))
     folders = [run.store.path(slot.ref) for slot in documents]
+    signatures = {slot.ref: SIGNATURES_FILE for slot in documents}
     with stage_work(run, "duplicates", len(documents)) as work:
         found = _Found()
         if near or lines:
@@ -62,7 +63,7 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
         units = [
             Unit(slot.name, slot.label, its_identity, (slot.ref,),
                  partial(_find_duplicates, tuple(folders[: number + 1]), config,
-                         found.matches.get(number), found.lines.get(number)))
+                         found.matches.get(number), found.lines.get(number)), reads=signatures)
             for number, (slot, its_identity) in enumerate(zip(documents, identities, strict=True))
         ]  # fmt: skip
         refs = work.build(units)

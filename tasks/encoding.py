@@ -70,7 +70,9 @@ def encode(run: Run, corpus: Sequence[Slot], tokenizer: ArtifactRef) -> list[Slo
     for slot in corpus:
         inputs: dict[str, str | list[str]] = {"corpus": slot.ref.digest, "tokenizer": tokenizer.digest}
         make = partial(_encode, run.store.path(slot.ref), run.store.path(tokenizer), threads)
-        units.append(Unit(slot.name, slot.label, identity("tokens", {}, inputs), (slot.ref, tokenizer), make))
+        cited = (slot.ref, tokenizer)
+        what = identity("tokens", {}, inputs)
+        units.append(Unit(slot.name, slot.label, what, cited, make, reads=dict.fromkeys(cited, "*")))
     with stage_work(run, "tokens", len(units)) as work:
         refs = work.build(units)
     return [replace(slot, ref=ref) for slot, ref in zip(corpus, refs, strict=True)]

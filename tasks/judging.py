@@ -21,6 +21,7 @@ from tasks.units import Unit, UnitProgress, run_unit
 
 EVALUATION_FILE = "evaluation.json"
 COMPLETIONS_FILE = "completions.json"
+WEIGHTS = "model*"  # the files of a model that scoring and sampling read; the state to go on from is none of them
 
 
 def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationConfig, name: str) -> ArtifactRef | None:
@@ -41,7 +42,9 @@ def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationCon
     inputs = {"model": model.digest, **arrays.inputs()}
     slots = {name: [slot.ref.digest for slot in arrays.of(name)] for name in arrays.sources}
     recipe = asdict(config) | {"sources": slots}
-    unit = Unit(name, name, identity("evaluation", recipe, inputs), (model, *arrays.refs()), partial(_evaluate, job))
+    what, cited = identity("evaluation", recipe, inputs), (model, *arrays.refs())
+    reads = {slot.ref: "validation*" for slot in arrays.slots} | {model: WEIGHTS, arrays.tokenizer: "*"}
+    unit = Unit(name, name, what, cited, partial(_evaluate, job), reads=reads)
     return run_unit(run, "evaluation", unit)
 
 
@@ -74,6 +77,7 @@ def sample(
         identity("samples", recipe, {"model": model.digest, "tokenizer": tokenizer.digest}),
         (model, tokenizer),
         partial(_sample, job, list(prompts), run.store.path(tokenizer)),
+        reads={model: WEIGHTS, tokenizer: "*"},
     )
     return run_unit(run, "samples", unit)
 

@@ -25,10 +25,18 @@ POLL = 0.25  # seconds between two looks at the child
 GRACE = 25.0  # seconds that a child gets to save before it is killed; Prefect's worker gives us 30
 STOPPED = 75  # exit code of a trainer that was asked to stop and has saved
 
+KERNEL_COUNTS = Path("/proc/vmstat")  # Linux: `oom_kill` counts what the kernel has killed for want of memory
+SHORT_OF_MEMORY = "was killed by the kernel for want of memory: lower"
+
 _KNOWN = re.compile(r"step \d+/\d+ |Finished")  # lines of a trainer that say what metrics and stage say anyway
 _TORCHRUN = re.compile(r"\W|[IWEF]\d{4} |Traceback |torch\.|Failures:|Root Cause|$")  # lines of its, not of a trainer
+_RANK_KILLED = re.compile(r"exitcode *: -9\b|Signal 9 \(SIGKILL\)")  # what torchrun says of one of its processes
 ONE = Launch()
 OnRecord = Callable[[dict[str, Any]], None]
+
+
+class OutOfMemoryKillError(TextmillError):
+    """The kernel has killed the command, or one of its processes, because memory ran out."""
 
 
 def run_gpt(
@@ -47,8 +55,10 @@ def run_gpt(
 
     What the child prints is appended to `log`; a trainer's words, but not its steps, are told to the watcher, too. If
     this thread is interrupted (Ctrl-C, Prefect's cancellation), the child is asked to save and stop, and the
-    interruption goes on. Raises TextmillError with the child's last words when it fails.
+    interruption goes on. Raises TextmillError with the child's last words when it fails, OutOfMemoryKillError when it
+    was killed while the kernel counted a kill for want of memory.
     """
+    killed_before = memory_kills()
     reading, writing = os.pipe()
     try:
         argv = [*launch.argv(module), str(job), "--watch-fd", str(reading)]
@@ -70,7 +80,29 @@ def run_gpt(
         os.close(writing)
     if child.returncode:
         has_saved = stopped is not None and stopped.exists()
-        raise TextmillError(_last_words(module, STOPPED if has_saved else child.returncode, log, started_at))
+        code = STOPPED if has_saved else child.returncode
+        lines = log.read_bytes()[started_at:].decode("utf-8", "replace").strip().splitlines()
+        was_killed = _was_killed(code) or (not launch.is_one and any(_RANK_KILLED.search(line) for line in lines))
+        killed_since = memory_kills()
+        if was_killed and None not in (killed_before, killed_since) and killed_before != killed_since:
+            raise OutOfMemoryKillError(f"{module} {SHORT_OF_MEMORY} training.micro_batch, then run again.")
+        raise TextmillError(_last_words(module, code, lines, killed_since is not None))
+
+
+def memory_kills() -> int | None:
+    """How many processes the kernel has killed for want of memory since this machine started; None if it does not say.
+
+    Limits of containers count as well.
+    """
+    try:
+        counts = KERNEL_COUNTS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in counts if line.startswith("oom_kill ")), None)
+
+
+def _was_killed(code: int) -> bool:
+    return code in (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
 def _wait(
@@ -135,15 +167,17 @@ def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
             return  # it ended between our look and our signal
 
 
-def _last_words(module: str, code: int, log: Path, since: int) -> str:
-    lines: Sequence[str] = log.read_bytes()[since:].decode("utf-8", "replace").strip().splitlines()
+def _last_words(module: str, code: int, lines: Sequence[str], kernel_counts: bool) -> str:
+    """`kernel_counts`: the kernel tells of kills for want of memory, and there was none."""
     complaints = [line for line in lines if line.startswith(f"{module}: ")]  # of several processes the first knows why
     said = complaints[0] if complaints else lines[-1] if lines else "it said nothing"
     if code == STOPPED:
         said = next((line for line in reversed(lines) if line.startswith("Stopped")), said)
     if code == STOPPED:
         return f"{module} was stopped from outside and has saved: run the same command to go on. ({said})"
-    if code == -signal.SIGKILL:
+    if _was_killed(code) and kernel_counts:
+        return f"{module} was killed, not by the kernel: run the same command to go on from its checkpoint. ({said})"
+    if _was_killed(code):
         return (
             f"{module} was killed, as the kernel does when memory runs out: lower training.micro_batch, then run again."
         )

@@ -59,6 +59,11 @@ class Runtime(BaseModel):
     checkpoint_seconds: float = Field(
         20.0, ge=0, description="Time between two checkpoints of the trainer, in seconds."
     )
+    max_starts: int = Field(
+        5,
+        ge=1,
+        description="How often one flow run may be started, crashes and Prefect's retries included; then it stops.",
+    )
 
     @property
     def worker_count(self) -> int:

@@ -23,17 +23,15 @@ from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.errors import GPTError
 from gpt.plan import resolve
 from gpt.sizing import Corpus
-from gpt.train import STOPPED_FILE, lock
 from tasks.beginning import DIARIES, Beginning, earlier_part, from_part, from_weights, shape_from, weights_folder
 from tasks.launch import Launch, launch_of
 from tasks.mixing import capped_weights
-from tasks.process import POLL, run_gpt
-from tasks.progress import watcher
 from tasks.prompts import prompt_ids
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.slots import Slot
+from tasks.trainer import run_trainer, wait_for_earlier_trainer
 from tasks.units import Unit, UnitProgress, run_unit
 
 
@@ -161,7 +159,9 @@ def train_planned(
         "runtime": trainer_runtime(run.runtime) | run.runtime.model_dump(include=TRAINING_ONLY),
     }
     cited = (*arrays.refs(), *beginning.refs, *([planned] if planned else []))
-    unit = Unit(name, name, wanted, cited, partial(_train, job, list(prompts), beginning.diary, launch))
+    make = partial(_train, job, list(prompts), beginning.diary, launch)
+    reads = dict.fromkeys((*arrays.refs(), *beginning.refs), "*")
+    unit = Unit(name, name, wanted, cited, make, reads=reads)
     return run_unit(run, "model", unit)
 
 
@@ -207,8 +207,6 @@ def _train(
     job: dict[str, Any], prompts: list[str], diary: Path | None, launch: Launch, build: Build, progress: UnitProgress
 ) -> Facts:
     run_dir = build.keep
-    run_file = run_dir / "RUN.json"
-    run_file.write_text(json.dumps(job | {"run_dir": str(run_dir)}, indent=1, sort_keys=True) + "\n")
     steps = job["training"]["stop_at"]
     heard_at, validation = 0.0, ""
 
@@ -226,16 +224,12 @@ def _train(
             note = f"{loss}, {record['tokens_per_s']:,.0f} tokens/s{mfu}{validation}"
             progress(record["step"], steps, "steps", note)
 
-    _wait_for_earlier_trainer(run_dir)
+    wait_for_earlier_trainer(run_dir)
     if diary is not None and not (run_dir / DIARIES[0]).exists():
         for name in DIARIES:
             if (diary / name).exists():  # the trainer cuts it back to where it goes on
                 shutil.copyfile(diary / name, run_dir / name)
-    waiting = launch.elsewhere("gpt.train", run_file)
-    if waiting is not None:
-        watcher().note(waiting)
-    stopped = run_dir / STOPPED_FILE
-    run_gpt("gpt.train", run_file, run_dir / "train.log", run_dir / "metrics.jsonl", on_record, launch, stopped)
+    short_of_memory = run_trainer(job, run_dir, on_record, launch)
     final = run_dir / "final"
     for path in final.iterdir():
         (shutil.copytree if path.is_dir() else shutil.copyfile)(path, build.out / path.name)
@@ -246,22 +240,8 @@ def _train(
         shutil.copytree(run_dir / "tensorboard", build.observed / "tensorboard")
     summary = json.loads((run_dir / "summary.json").read_text())
     counts = {key: value for key, value in summary.items() if isinstance(value, int | float)}
-    notes = [summary["guard"]] if summary.get("guard") else []
+    notes = short_of_memory + ([summary["guard"]] if summary.get("guard") else [])
     return Facts(counts=counts, notes=notes, details={"device": summary.get("device"), "prompts": prompts})
-
-
-def _wait_for_earlier_trainer(run_dir: Path) -> None:
-    """Let the trainer of a killed run save and leave, as it does once it has seen that its starter is gone."""
-    told = False
-    while True:
-        try:
-            lock(run_dir).close()
-            return
-        except GPTError:
-            if not told:
-                watcher().note(f"The trainer of an earlier run is still saving in {run_dir}: waiting for it.")
-            told = True
-            time.sleep(POLL)
 
 
 def trainer_runtime(runtime: Runtime) -> dict[str, Any]:

@@ -6,7 +6,7 @@ off: it would see these wrappers, not what they call, and could not tell whether
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, cast
@@ -19,6 +19,7 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from data import ending
+from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef, Identity
 from data.store import Build, Store
@@ -45,6 +46,7 @@ class Unit:
     name   display name of the artifact; never part of its key
     label  what people see, e.g. `python-docs 3/8`
     again  whether it is made again though it is there
+    reads  artifacts whose bytes are compared with their manifests before it is made, and which of their files (fnmatch)
     """
 
     name: str
@@ -53,6 +55,7 @@ class Unit:
     inputs: tuple[ArtifactRef, ...]
     make: Make
     again: bool = False
+    reads: Mapping[ArtifactRef, str] = field(default_factory=dict)
 
 
 @task(task_run_name="{stage}: {reused} of {total} reused", cache_policy=NO_CACHE, persist_result=False)
@@ -73,9 +76,19 @@ def build_unit(stage: str, label: str, store: Store, planned: Unit) -> ArtifactR
     def wait(holder: str) -> None:
         watch.note(f"{stage} {label} is being built by {holder}: waiting for its result")
 
-    ref = store.build(
-        planned.identity, planned.name, lambda build: planned.make(build, progress), planned.inputs, planned.again, wait
-    )
+    def make(build: Build) -> Facts:
+        for read, files in planned.reads.items():
+            store.require_whole(read, files)
+        try:
+            return planned.make(build, progress)
+        except (TextmillError, ending.EndingError):
+            raise
+        except Exception:  # what a library makes of damaged bytes, perhaps: then that is what to say
+            for read in planned.inputs:
+                store.require_whole(read)
+            raise
+
+    ref = store.build(planned.identity, planned.name, make, planned.inputs, planned.again, wait)
     watch.built(stage, label)
     for note in store.manifest(ref).notes:
         watch.note(f"{stage} {label}: {note}")
