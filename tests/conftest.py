@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from filelock import FileLock
 
+from tests.kill_runs import kill_folder, kill_runner, undisturbed  # noqa: F401 - fixtures
 from tests.prefect_servers import Server, environment_of, prefect, send_what_waits
 
 # So that no worker is alone with them at the end, nor waits for the database that the other one makes.

@@ -7,6 +7,8 @@ each run; `python -m tests.kill_harness` is that process. The runs share one Pre
 import json
 import os
 import random
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -131,8 +133,20 @@ class Runner:
         """Where the next run will print to."""
         return self.folder / f"{self.runs + 1:03d}.log"
 
-    def run(self, root: Path, kill: Kill | None = None, until: str | None = None) -> Outcome:
-        """One run on the store at `root`; returns when its first process has ended, whatever else is still there."""
+    def run(
+        self, root: Path, kill: Kill | None = None, until: str | None = None, after: float | None = None
+    ) -> Outcome:
+        """One run on the store at `root`; returns when its first process has ended, whatever else is still there.
+
+        With `after`, that process is killed so many seconds after its start, wherever it is then.
+        """
+        return self._run([self._job(root, kill, until, after)])[0]
+
+    def run_together(self, root: Path, *after: float | None) -> list[Outcome]:
+        """As many runs at once on one store; those with a time are killed so many seconds after their start."""
+        return self._run([self._job(root, None, None, seconds) for seconds in after])
+
+    def _job(self, root: Path, kill: Kill | None, until: str | None, after: float | None) -> dict[str, Any]:
         log = self.next_log
         trace = log.with_suffix(".trace")
         trace.touch()
@@ -140,19 +154,27 @@ class Runner:
         asked = asdict(kill.at) | {"victim": kill.victim, "delay": kill.delay} if kill else None
         hook = {"root": str(root), "trace": str(trace), "kill": asked}
         job = {"hook": json.dumps(hook), "log": str(log), "recipe": recipe(self.texts), "store": str(root)}
+        return job | {"until": until, "after": after}
+
+    def _run(self, jobs: list[dict[str, Any]]) -> list[Outcome]:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(job | {"until": until}) + "\n")
+        self.process.stdin.write(json.dumps(jobs) + "\n")
         self.process.stdin.flush()
-        code = int(self.process.stdout.readline())
-        records = read_trace(trace)
-        return Outcome(
-            code,
-            [Write(*(record[name] for name in ("role", "event", "path", "nth"))) for record in records],
-            any(record["hit"] for record in records),
-            log.read_text(),
-            {record["pid"] for record in records},
-            trace,
-        )
+        codes = json.loads(self.process.stdout.readline())
+        return [_outcome(code, Path(job["log"])) for code, job in zip(codes, jobs, strict=True)]
+
+
+def _outcome(code: int, log: Path) -> Outcome:
+    trace = log.with_suffix(".trace")
+    records = read_trace(trace)
+    return Outcome(
+        code,
+        [Write(*(record[name] for name in ("role", "event", "path", "nth"))) for record in records],
+        any(record["hit"] for record in records),
+        log.read_text(),
+        {record["pid"] for record in records},
+        trace,
+    )
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
@@ -191,7 +213,7 @@ def _is_running(pid: int) -> bool:
 
 
 def serve() -> None:
-    """Fork for every job that comes on stdin; answer with its exit code."""
+    """Fork for every job of a list that comes on stdin; answer with their exit codes."""
     from flows.settings import prepare_prefect, quieten_prefect
 
     prepare_prefect()
@@ -216,13 +238,29 @@ def serve() -> None:
             )
 
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            _become(json.loads(line))
-            run(json.loads(line))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        children = []
+        for job in json.loads(line):
+            child = os.fork()
+            if not child:
+                _become(job)
+                run(job)
+                os._exit(0)
+            children.append(child)
+            if job["after"] is not None:
+                _kill_later(child, job["after"])
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(json.dumps(codes), flush=True)
+
+
+def _kill_later(child: int, seconds: float) -> None:
+    """Kill a child of ours at its time, by a process that forks with no thread beside it; one that has ended stays."""
+    killer = os.fork()
+    if killer:
+        return
+    handle = os.pidfd_open(child)  # which never means another process that has the same number later
+    if not select.select([handle], [], [], seconds)[0]:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os._exit(0)
 
 
 def _become(job: dict[str, Any]) -> None:

@@ -10,13 +10,11 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
@@ -24,68 +22,17 @@ from data.store import Store
 from tests.kill_harness import (
     HOOK,
     PROJECT,
-    STAGE_OF_REF,
     STAGES,
     Kill,
-    Runner,
-    Write,
     damages,
     payloads,
     read_trace,
     recipe,
     wait_until_gone,
-    write_texts,
 )
+from tests.kill_runs import KILLED, check_killed, up_to
 
-KILLED = -signal.SIGKILL
 WAITING = "The trainer of an earlier run is still saving"
-
-
-class Undisturbed:
-    """A run that nobody killed: what it wrote, in order, and what came of it."""
-
-    def __init__(self, runner: Runner, root: Path) -> None:
-        outcome = runner.run(root)
-        assert outcome.code == 0, outcome.output
-        self.root, self.writes, self.payloads = root, outcome.writes, payloads(root)
-
-    def once(self, stage: str) -> list[Write]:
-        """The writes of a stage that come once in the life of their process, and so in any later run, too."""
-        return [write for write in self.writes if write.stage == stage and write.nth == 1]
-
-    def named(self, stage: str) -> Write:
-        """The rename that publishes the last artifact of a stage."""
-        return [w for w in self.once(stage) if w.event == "os.rename" and w.path.startswith(f"{stage}/")][-1]
-
-    def saves(self, step: int) -> Write:
-        """The trainer's first write of its checkpoint of a step."""
-        name = f".partial-step-{step:09d}"
-        return next(w for w in self.once("model") if w.event == "os.mkdir" and w.path.endswith(f"/{name}"))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("kill")
-
-
-@pytest.fixture(scope="module")
-def runner(folder, starting_server):
-    write_texts(folder / "texts")
-    with Runner(folder / "runs", folder / "texts", starting_server.api) as runner:  # imports while the server starts
-        starting_server.wait()
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def undisturbed(runner, folder):
-    return Undisturbed(runner, folder / "undisturbed")
-
-
-def check_killed(outcome, kill):
-    """The kill came about, and ended the run as such a kill ends a run."""
-    assert outcome.hit, outcome.output
-    of_the_run = kill.at.role == "flow" or kill.victim != "self"
-    assert outcome.code == (KILLED if of_the_run else 1), outcome.output
 
 
 def earlier_trainer(root, log):
@@ -103,14 +50,14 @@ def earlier_trainer(root, log):
     threading.Thread(target=leave).start()
 
 
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(runner, undisturbed, folder):
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(kill_runner, undisturbed, kill_folder):
     draw = random.Random(2)
-    points = [draw.choice(undisturbed.once(stage)) for stage in draw.sample(STAGES, 4)]  # all of them in the long test
+    points = [draw.choice(undisturbed.once(stage)) for stage in draw.sample(STAGES, 7)]  # all of them in the long test
     orphaning, last_in_training = Kill(undisturbed.saves(2), "starter"), Kill(undisturbed.saves(5), "both")
     kills = {orphaning, last_in_training, *map(Kill, points)}
-    root, processes, outputs = folder / "killed", set(), []
+    root, processes, outputs = kill_folder / "killed", set(), []
     for kill in sorted(kills, key=lambda kill: undisturbed.writes.index(kill.at)):
-        outcome = runner.run(root, kill)
+        outcome = kill_runner.run(root, kill)
         check_killed(outcome, kill)
         assert list(Store(root).verify()) == []  # whatever is visible is whole
         processes |= outcome.processes
@@ -118,8 +65,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(runner,
         if kill == orphaning:
             orphaned = outcome
         elif kill == last_in_training:
-            earlier_trainer(root, runner.next_log)
-    outcome = runner.run(root)
+            earlier_trainer(root, kill_runner.next_log)
+    outcome = kill_runner.run(root)
     assert outcome.code == 0, outcome.output
     assert payloads(root) == undisturbed.payloads
     assert damages(root) == []
@@ -129,6 +76,16 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(runner,
     later = [record["path"] for record in trace[[record["hit"] for record in trace].index(True) :]]
     assert undisturbed.saves(2).path.replace(".partial-", "") in later  # the trainer without a starter saved ...
     assert undisturbed.saves(6).path not in later  # ... and left before its end
+
+
+def test_of_two_runs_at_once_one_is_killed_and_the_other_ends_well(kill_runner, undisturbed, kill_folder):
+    root = kill_folder / "two"
+    killed, other = kill_runner.run_together(root, random.Random(3).uniform(1.0, 3.0), None)
+    assert (killed.code in (KILLED, 0), other.code) == (True, 0), killed.output + other.output
+    assert payloads(root) == undisturbed.payloads
+    assert kill_runner.run(root).code == 0  # which sweeps a lock that the killed one may have left
+    assert damages(root) == []
+    assert wait_until_gone(killed.processes | other.processes, 20) == set()
 
 
 def test_no_command_outlives_its_starter(undisturbed, tmp_path):
@@ -144,19 +101,9 @@ def test_no_command_outlives_its_starter(undisturbed, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def up_to(undisturbed, stage, root):
-    """A store as the undisturbed run had it before a stage."""
-    shutil.copytree(undisturbed.root, root)
-    for later in STAGES[STAGES.index(stage) :]:
-        shutil.rmtree(root / later)
-    for name, stage_of_ref in STAGE_OF_REF.items():
-        if STAGES.index(stage_of_ref) >= STAGES.index(stage):
-            shutil.rmtree(root / "refs" / name)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_that_is_killed_at_any_of_its_writes(runner, undisturbed, folder, stage):
+def test_a_stage_that_is_killed_at_any_of_its_writes(kill_runner, undisturbed, kill_folder, stage):
     draw = random.Random(stage)
     once = undisturbed.once(stage)
     named = undisturbed.named(stage)
@@ -165,13 +112,13 @@ def test_a_stage_that_is_killed_at_any_of_its_writes(runner, undisturbed, folder
     for number, point in enumerate(sorted(points, key=once.index)):
         victim = draw.choice(["self", "starter", "both"]) if point.role != "flow" else "self"
         kill = Kill(point, victim, draw.choice([0.0, 0.0, 0.002, 0.02]))
-        root = folder / f"{stage}-{number}"
+        root = kill_folder / f"{stage}-{number}"
         up_to(undisturbed, stage, root)
-        outcome = runner.run(root, kill, until=stage)
+        outcome = kill_runner.run(root, kill, until=stage)
         if outcome.code or not kill.delay:  # a run may end before its time has come
             check_killed(outcome, kill)
         assert list(Store(root).verify()) == []
-        again = runner.run(root, until=stage)
+        again = kill_runner.run(root, until=stage)
         assert again.code == 0, (kill, again.output)
         stages = STAGES[: STAGES.index(stage) + 1]
         assert payloads(root) == {k: v for k, v in undisturbed.payloads.items() if k.split("/")[0] in stages}, kill
@@ -181,12 +128,12 @@ def test_a_stage_that_is_killed_at_any_of_its_writes(runner, undisturbed, folder
 
 
 @pytest.mark.long
-def test_what_a_killed_run_leaves_is_found_by_its_own_recipe_only(runner, undisturbed, folder):
+def test_what_a_killed_run_leaves_is_found_by_its_own_recipe_only(kill_runner, undisturbed, kill_folder):
     """Only what can be continued stays; the next run of any other recipe sweeps the rest."""
     for stage in STAGES:
-        root = folder / f"left-{stage}"
+        root = kill_folder / f"left-{stage}"
         up_to(undisturbed, stage, root)
-        outcome = runner.run(root, Kill(undisturbed.named(stage)), until=stage)
+        outcome = kill_runner.run(root, Kill(undisturbed.named(stage)), until=stage)
         assert outcome.code == KILLED
         Store(root).sweep()
         left = [path.name.rpartition("-")[0] for path in (root / "work").iterdir()]
@@ -195,21 +142,21 @@ def test_what_a_killed_run_leaves_is_found_by_its_own_recipe_only(runner, undist
 
 @pytest.mark.long
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.95])
-def test_a_disk_that_fills_up_during_a_run(runner, undisturbed, folder, share):
-    disk = folder / f"disk-{share}"
+def test_a_disk_that_fills_up_during_a_run(kill_runner, undisturbed, kill_folder, share):
+    disk = kill_folder / f"disk-{share}"
     disk.mkdir()
     blocks = sum(-(-path.stat().st_size // 4096) for path in undisturbed.root.rglob("*") if path.is_file())
     options = f"size={int(share * blocks) * 4}k"
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        outcome = runner.run(disk / "store")
+        outcome = kill_runner.run(disk / "store")
         assert outcome.code == 1
         assert "the disk is full" in outcome.output or "No space left on device" in outcome.output, outcome.output
         assert list(Store(disk / "store").verify()) == []
         assert not list((disk / "store" / "work").glob("*/out"))
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        outcome = runner.run(disk / "store")
+        outcome = kill_runner.run(disk / "store")
         assert outcome.code == 0, outcome.output
         assert payloads(disk / "store") == undisturbed.payloads
         assert damages(disk / "store") == []
@@ -218,8 +165,8 @@ def test_a_disk_that_fills_up_during_a_run(runner, undisturbed, folder, share):
 
 
 @pytest.mark.long
-def test_the_real_command_is_killed_and_started_again(undisturbed, folder, tmp_path):
-    settings = [f"--set={name}={json.dumps(value)}" for name, value in recipe(folder / "texts").items()]
+def test_the_real_command_is_killed_and_started_again(undisturbed, kill_folder, tmp_path):
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in recipe(kill_folder / "texts").items()]
     command = [sys.executable, "-m", "flows", "run", "python-docs", *settings, "--device=cpu", "--json"]
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {
         "PREFECT_HOME": str(tmp_path / "home"),
