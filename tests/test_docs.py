@@ -21,6 +21,7 @@ def test_links_lead_somewhere(page):
 
 def test_commands_and_recipes_that_pages_show_exist():
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    commands |= {group.name for group in app.registered_groups}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for command in re.findall(r"(?:`|bin/|\s)textmill ([a-z]+)\b", text):
