@@ -19,7 +19,7 @@ from tests.prefect_servers import environment_of, free_port, prefect
 from tests.test_prefect_server import TINY, Textmill
 
 pytestmark = pytest.mark.long
-STEPS = 4000  # of a training that is still going on when its end comes
+STEPS = 1500  # of a training that is still going on when its end comes
 
 
 class Apart(Textmill):
@@ -64,16 +64,19 @@ class Apart(Textmill):
     def start_worker(self):
         self.worker = self._start(*prefect("worker", "start", "--pool", "local"))
 
-    def training(self):
-        """The trainer's process, once it trains."""
+    def training(self, store):
+        """The trainer's process, once it has saved."""
         deadline = time.monotonic() + 300
         while True:
+            if not list(store.glob("work/model-*/keep/checkpoints/step-*")):
+                assert time.monotonic() < deadline, "nothing trains"
+                time.sleep(0.2)
+                continue
             for process in psutil.process_iter(["cmdline"]):
                 command = process.info["cmdline"] or []
                 if "gpt.train" in command and any(str(self.folder) in part for part in command):
                     return process
-            assert time.monotonic() < deadline, "nothing trains"
-            time.sleep(0.2)
+            raise AssertionError("the trainer is gone already")
 
     def flow_process(self, run_id):
         """The process of a flow run."""
@@ -131,7 +134,7 @@ VICTIMS = ["flow process", "flow process and worker", "worker", "server", "train
 def test_whoever_is_killed_the_run_ends_as_if_nobody_had_been(apart, undisturbed, victim):
     store = apart.folder / victim.replace(" ", "-")
     run_id = apart.start(until="evaluation", runtime={"store": str(store), "checkpoint_seconds": 1.0})
-    trainer = apart.training()
+    trainer = apart.training(store)
     time.sleep(random.Random(victim).uniform(0.0, 4.0))
     flow = apart.flow_process(run_id)
     if victim == "trainer":  # nobody knows why, so nobody starts it again: the run says how to go on

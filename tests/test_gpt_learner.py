@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from gpt.assemble import assemble
 from gpt.batches import Batches
+from gpt.jobfile import read_job
+from gpt.jobs import RunJob
 from gpt.learner import Learner
 from gpt.schedule import learning_rate, momentum, weight_decay
-from tests.gpt_toys import VOCAB, documents, shard, tiny_model, tiny_training
+from tests.gpt_toys import VOCAB, change_job, documents, shard, tiny_model, tiny_training, write_job
 
 CPU = torch.device("cpu")
 
@@ -30,6 +33,14 @@ def test_accumulation_is_one_big_batch(preset):
     assert whole.take_loss() == pytest.approx(parts.take_loss(), rel=1e-6)
     # one update's gradients, before the optimizer divides by their size
     assert gradients_of(whole, 12) == pytest.approx(gradients_of(whole, 4), abs=1e-6)
+
+
+@pytest.mark.parametrize(("allowed", "taken"), [(None, 3), (2, 2), (8, 3)])
+def test_a_machine_with_less_memory_takes_fewer_sequences_per_pass(tmp_path, allowed, taken):
+    job = change_job(write_job(tmp_path, micro_batch=3), runtime__micro_batch=allowed)
+    read = read_job(RunJob, job)
+    assert assemble(read, CPU).micro_batch == taken
+    assert "runtime" not in read.identity() and read.identity()["training"]["micro_batch"] == 3
 
 
 def gradients_of(one: Learner, micro_batch: int) -> np.ndarray:

@@ -288,6 +288,12 @@ def test_a_wrong_stage_is_refused_before_anything_runs(up):
     assert refused.value.code == 409 and "modle" in refused.value.read().decode()
 
 
+def test_crashed_runs_are_taken_up_from_the_start(up):
+    names = {automation["name"] for automation in up.ask("automations/filter", limit=50)}
+    assert {"textmill-dead-run", "textmill-resume"} <= names
+    assert "resumable" in up.ask("deployments/name/pipeline/python-docs")["tags"]
+
+
 def test_a_source_finds_its_secret_in_a_block(here):
     Secret(value="in the block").save("mill-token")
     assert secret("MILL_TOKEN") == "in the block"
