@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -111,11 +111,14 @@ class Store:
             folders = [p.name for p in self.root.iterdir() if p.is_dir()] if self.root.is_dir() else []
         return sorted(name for name in folders if name not in _RESERVED and not name.startswith("."))
 
-    def manifests(self, stage: str | None = None) -> Iterator[Manifest]:
-        """Manifests of all artifacts (of one stage), oldest first within a stage; damaged ones are logged, left out."""
+    def manifests(self, stage: str | None = None, names: Collection[str] | None = None) -> Iterator[Manifest]:
+        """Manifests of all artifacts (of one stage, with one of the names), oldest first within a stage; damaged ones
+        are logged and left out."""
         for one in [stage] if stage else self.stages():
             manifests = []
             for folder in self._folders(one).values():
+                if names is not None and folder.name.rpartition("-")[0] not in names:
+                    continue
                 try:
                     manifests.append(self._read_manifest(folder))
                 except TextmillError as error:

@@ -1,15 +1,15 @@
 """Commands that look into the store: ls, show, why, verify. They import neither Prefect nor torch."""
 
-import re
 from typing import Annotated, Any
 
 import typer
 
 from data.forgetting.taint import tainted
-from data.manifest import ArtifactRef, Manifest, differences
+from data.manifest import ArtifactRef, Manifest
 from data.store import Store
 from data.verification import OBSERVED
 from flows.recipe import RecipeError, unknown_name
+from tasks.misses import brief, changed_fields, nearest_to
 from tasks.registry import STAGES
 from tasks.runtime import open_store
 
@@ -79,10 +79,21 @@ def _print_lineage(store: Store, manifest: Manifest, indent: str, seen: set[str]
                 _print_lineage(store, parent, indent + "  ", seen)
 
 
-def why(one: RefArgument, other: RefArgument) -> None:
-    """Say which part of the recipe makes two artifacts different."""
+def why(
+    one: RefArgument,
+    other: Annotated[str | None, typer.Argument(metavar="[REF]", help="Left out: the nearest before it.")] = None,
+) -> None:
+    """Say which part of the recipe makes two artifacts different, or why one was not found among those before it."""
     store = open_store()
-    first, second = (store.manifest(store.resolve(text)) for text in (one, other))
+    if other is None:
+        second = store.manifest(store.resolve(one))
+        before = [m for m in store.manifests(second.recipe.stage, [second.name]) if m.created < second.created]
+        if not before:
+            print(f"{second.ref} was the first of its name: there was nothing that it could have reused.")
+            return
+        first = nearest_to(second.recipe, before)[0]
+    else:
+        first, second = (store.manifest(store.resolve(text)) for text in (one, other))
     if first.recipe.stage != second.recipe.stage:
         raise RecipeError(f"{first.ref} and {second.ref} are of different stages; name two of one stage.")
     print(f"{first.ref}\n{second.ref}")
@@ -94,12 +105,8 @@ def why(one: RefArgument, other: RefArgument) -> None:
 
 def _explain(store: Store, first: Manifest, second: Manifest, indent: str, seen: set[tuple[str, str]]) -> None:
     """Print differing fields, settings before digests, then, for inputs that differ, what makes those different."""
-    one, other = first.recipe, second.recipe
-    found: list[tuple[str, Any, Any]] = []
-    for part in ("version", "config", "libraries", "inputs"):
-        found += differences(getattr(one, part), getattr(other, part), part)
-    for path, left, right in sorted(found, key=lambda one: _is_digest(one[1]) or _is_digest(one[2])):
-        print(f"{indent}{path}: {_brief(left)} -> {_brief(right)}")
+    for path, left, right in changed_fields(first.recipe, second.recipe):
+        print(f"{indent}{path}: {brief(left)} -> {brief(right)}")
     for left_input, right_input in _paired(first.inputs, second.inputs):
         if left_input == right_input or (left_input, right_input) in seen:
             continue
@@ -137,14 +144,6 @@ def verify(
         return 0
     print(f"{count} artifact{'s' if count != 1 else ''} verified, every file as it was published.")
     return 0
-
-
-def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{32,}", value) is not None
-
-
-def _brief(value: Any) -> str:
-    return f"{value[:12]}..." if _is_digest(value) else repr(value)
 
 
 def _find(store: Store, text: str) -> Manifest | None:

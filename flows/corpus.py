@@ -5,42 +5,53 @@ encode. No torch.
 from typing import Any
 
 from prefect import flow
+from prefect.events import emit_event
 
+from data.manifest import safe_name
 from flows.recipe import Recipe
-from flows.start import TASK_RUNNER, start_run
+from flows.start import DEFAULT_RECIPE, TASK_RUNNER, run_name, start_run
 from tasks.cleaning import clean
 from tasks.corpus import split
 from tasks.corpus_card import publish_corpus_card
 from tasks.duplicates import find_duplicates
 from tasks.encoding import choose_tokenizer, encode
 from tasks.overlap import measure_overlap
-from tasks.prepared import Prepared, remember
+from tasks.prepared import Prepared, newest_index, remember
 from tasks.registry import Stage
 from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.sources import fetch
 
 
-@flow(flow_run_name="corpus {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)
+@flow(flow_run_name=run_name, task_runner=TASK_RUNNER, persist_result=False)
 def corpus(
-    recipe: Recipe = Recipe(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults
-    overrides: dict[str, Any] = {},  # noqa: B006 - the same
+    recipe: str | Recipe = DEFAULT_RECIPE,
+    overrides: dict[str, Any] = {},  # noqa: B006 - frozen; Prefect shows it as the form's defaults
     refresh: list[Stage] = [],  # noqa: B006 - the same
     until: Stage | None = None,
     runtime: Runtime = Runtime(),  # noqa: B008 - the same
 ) -> dict[str, Any]:
     """Bring a corpus up to date, from its sources to token arrays, and note it as the newest of its recipe.
 
+    When that is another corpus than before, the event `corpus.updated` says so, and may start what comes after.
+
     Args:
-        recipe: Everything that changes the result.
+        recipe: Name of a recipe of prefect.yaml, or a whole one: everything that changes the result.
         overrides: Settings to replace, by dotted name, for example {"split.validation_share": 0.1}.
         refresh: Stages to build again even where their artifacts exist.
         until: Last stage to run.
         runtime: Where and how fast; changes no result.
     """
-    recipe, run = start_run(recipe, overrides, refresh, until, runtime)
+    whole, run = start_run(recipe, overrides, refresh, until, runtime)
+    before = newest_index(run)
     with run:
-        build_corpus(run, recipe)
+        build_corpus(run, whole)
+    if (index := newest_index(run)) != before:
+        emit_event(
+            event="corpus.updated",
+            resource={"prefect.resource.id": f"textmill.corpus.{safe_name(whole.name)}"},
+            payload={"name": whole.name, "index": index},
+        )
     return run.summary()
 
 

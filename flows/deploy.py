@@ -2,10 +2,10 @@
 and the automations of `flows.ops`.
 
 The same as `prefect work-pool create POOL --type process --overwrite`, `prefect deploy --all` and `textmill ops
-install`, but in one process,
-and with the form of a flow made and checked once: Prefect makes and checks it twice for each deployment, and reads the
-certificates anew for each of some ninety clients, which takes most of the time. With `--when-told` it begins at the end
-of its input, all that it needs imported: a server that is being started with it is up by then.
+install`, but without loss of what was set up on the server (flows/schedules.py), in one process, and with the form of a
+flow made and checked once: Prefect makes and checks it twice for each deployment, and reads the certificates anew for
+each of some ninety clients, which takes most of the time. With `--when-told` it begins at the end of its input, all
+that it needs imported: a server that is being started with it is up by then.
 """
 
 import importlib
@@ -17,10 +17,12 @@ from operator import attrgetter
 import prefect.cli.deploy._core
 import prefect.deployments.runner
 from prefect.cli import app
+from prefect.client.orchestration import get_client
 
 from flows.forms import check_forms_once
 from flows.ops import install
 from flows.recipes import load_deployments
+from flows.schedules import keep_schedules, read_schedules
 
 
 def main() -> None:
@@ -36,8 +38,11 @@ def main() -> None:
         importlib.import_module(module)
     if sys.argv[2:]:
         sys.stdin.read()
-    _run("work-pool", "create", pool, "--type", "process", "--overwrite")
-    _run("--no-prompt", "deploy", "--all")
+    with get_client(sync_client=True) as client:
+        before = read_schedules(client)
+        _run("work-pool", "create", pool, "--type", "process", "--overwrite")
+        _run("--no-prompt", "deploy", "--all")
+        keep_schedules(client, before)
     install()
 
 

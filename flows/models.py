@@ -1,7 +1,7 @@
 """Finding the model that a command is about, and the tokenizer that it was trained with."""
 
 from data.errors import TextmillError
-from data.manifest import ArtifactRef
+from data.manifest import ArtifactRef, safe_name
 from data.store import Store
 from flows.recipe import RecipeError
 
@@ -17,6 +17,16 @@ def find_model(store: Store, reference: str | None) -> ArtifactRef:
     if ref.stage != "model":
         raise RecipeError(f"{ref} is no model; `textmill ls model` lists them.")
     return ref
+
+
+def model_of_recipe(store: Store, name: str, reference: str | None) -> ArtifactRef:
+    """The model that `reference` names, the newest of the recipe `name` if it is None; raises as `find_model` does."""
+    if reference is not None:
+        return find_model(store, reference)
+    models = [manifest.ref for manifest in store.manifests("model", [safe_name(name)])]
+    if not models:
+        raise TextmillError(f"There is no model of the recipe {name!r} in {store.root} yet: run training/recipe first.")
+    return models[-1]
 
 
 def tokenizer_of(store: Store, model: ArtifactRef) -> ArtifactRef:

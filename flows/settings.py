@@ -17,6 +17,8 @@ DEFAULTS = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "data,gpt",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    # in memory, a server that is killed would never free what its runs have taken of a concurrency limit
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 _OWN_HOME_UNLESS = ("PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 

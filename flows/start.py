@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from prefect import runtime as prefect_runtime
 from prefect.futures import PrefectFuture
-from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from data import ending
@@ -12,20 +12,32 @@ from data.errors import TextmillError
 from data.forgetting.tombstones import read_tombstones
 from data.sources.known import source_id
 from flows.recipe import Recipe, RecipeError, with_overrides
+from flows.recipes import load_recipe
 from tasks.progress import watcher
 from tasks.registry import Stage
 from tasks.run import Run
 from tasks.runtime import Runtime, available_cores
 
+DEFAULT_RECIPE = "python-docs"
 # Submitted tasks wait for a free thread; a stage never submits more than `runtime.workers` at once.
 TASK_RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=max(4, available_cores())))
 
 
+def run_name() -> str:
+    """What Prefect calls a run of a flow that takes a recipe: `corpus folder`."""
+    recipe: Any = prefect_runtime.flow_run.parameters.get("recipe", "")
+    name = recipe.get("name") if isinstance(recipe, dict) else getattr(recipe, "name", recipe)
+    return f"{prefect_runtime.flow_run.flow_name} {name}"
+
+
 def start_run(
-    recipe: Recipe, overrides: Mapping[str, Any], refresh: Sequence[Stage], until: Stage | None, runtime: Runtime
+    recipe: Recipe | str, overrides: Mapping[str, Any], refresh: Sequence[Stage], until: Stage | None, runtime: Runtime
 ) -> tuple[Recipe, Run]:
-    """The recipe with its overrides, and the run that makes it. Raises RecipeError before anything is touched."""
-    recipe = with_overrides(recipe, overrides)
+    """The recipe, given whole or by its name in prefect.yaml, with its overrides, and the run that makes it.
+
+    Raises RecipeError before anything is touched.
+    """
+    recipe = with_overrides(load_recipe(recipe) if isinstance(recipe, str) else recipe, overrides)
     refuse_endless_starts(runtime)
     ending.reset()
     run = Run(recipe.name, runtime, frozenset(refresh), until)
@@ -36,7 +48,7 @@ def start_run(
 
 def refuse_endless_starts(runtime: Runtime) -> None:
     """Raise TextmillError when this flow run has been started too often: what crashes it will do so again."""
-    starts = flow_run.run_count
+    starts = prefect_runtime.flow_run.run_count
     if starts > runtime.max_starts:
         raise TextmillError(
             f"This flow run was started {starts} times, and runtime.max_starts is {runtime.max_starts}: see in its log "

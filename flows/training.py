@@ -6,7 +6,7 @@ from prefect import flow
 
 from data.errors import TextmillError
 from flows.recipe import Recipe
-from flows.start import TASK_RUNNER, start_run
+from flows.start import DEFAULT_RECIPE, TASK_RUNNER, run_name, start_run
 from tasks.continuing import Continuation, continue_training, named_continuation
 from tasks.judging import evaluate, sample
 from tasks.plan import plan, publish_plan_card
@@ -19,10 +19,10 @@ from tasks.runtime import Runtime
 from tasks.training import Arrays, starting_shape, train
 
 
-@flow(flow_run_name="training {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)
+@flow(flow_run_name=run_name, task_runner=TASK_RUNNER, persist_result=False)
 def training(
-    recipe: Recipe = Recipe(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults
-    overrides: dict[str, Any] = {},  # noqa: B006 - the same
+    recipe: str | Recipe = DEFAULT_RECIPE,
+    overrides: dict[str, Any] = {},  # noqa: B006 - frozen; Prefect shows it as the form's defaults
     refresh: list[Stage] = [],  # noqa: B006 - the same
     until: Stage | None = None,
     runtime: Runtime = Runtime(),  # noqa: B008 - the same
@@ -38,7 +38,8 @@ def training(
     refused.
 
     Args:
-        recipe: Everything that changes the result; its corpus settings are taken as they were when the corpus was made.
+        recipe: Name of a recipe of prefect.yaml, or a whole one: everything that changes the result. Its corpus
+            settings are taken as they were when the corpus was made.
         overrides: Settings to replace, by dotted name, for example {"training.steps": 200}.
         refresh: Stages to build again even where their artifacts exist.
         until: Last stage to run.
@@ -47,16 +48,16 @@ def training(
         steps: How many steps to add to it.
         rate_share: For a finished one, the highest learning rate as a share of its plan's; left out, 0.5.
     """
-    recipe, run = start_run(recipe, overrides, refresh, until, runtime)
+    whole, run = start_run(recipe, overrides, refresh, until, runtime)
     wanted = named_continuation(run, continue_from, steps, rate_share)
     with run:
-        build_model(run, recipe, newest(run), wanted)
+        build_model(run, whole, newest(run), wanted)
     return run.summary()
 
 
 def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuation | None = None) -> None:
     """All stages of a model in their order, or of more steps of one; metrics of the run go to `run.metrics`."""
-    arrays = _weighted(recipe, prepared)
+    arrays = weighted_arrays(recipe, prepared)
     sampling = recipe.sampling.config()
     prompts = recipe.sampling.prompts
     shaped = starting_shape(run, recipe.model, recipe.init_from, arrays.tokenizer)
@@ -95,7 +96,7 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuati
     run.finish("report")
 
 
-def _weighted(recipe: Recipe, prepared: Prepared) -> Arrays:
+def weighted_arrays(recipe: Recipe, prepared: Prepared) -> Arrays:
     """The arrays of a prepared corpus with the recipe's weights, which act only when batches are drawn."""
     sources = recipe.used_sources()
     weights = {name: source.weight for name, source in sources.items()}

@@ -55,6 +55,12 @@ def newest(run: Run) -> Prepared:
     return prepared
 
 
+def newest_index(run: Run) -> str | None:
+    """The digest of the newest corpus of this run's recipe, whether or not it is still whole; None: there is none."""
+    value = run.store.refs.read(_pointer(run)).value
+    return str(value["index"]["digest"]) if value else None
+
+
 def _pointer(run: Run) -> str:
     return f"prepared/{run.recipe_name}"
 

@@ -32,6 +32,7 @@ from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.slots import Slot
 from tasks.trainer import run_trainer, wait_for_earlier_trainer
+from tasks.trainer_slot import trainer_slot
 from tasks.units import Unit, UnitProgress, run_unit
 
 
@@ -229,7 +230,8 @@ def _train(
         for name in DIARIES:
             if (diary / name).exists():  # the trainer cuts it back to where it goes on
                 shutil.copyfile(diary / name, run_dir / name)
-    short_of_memory = run_trainer(job, run_dir, on_record, launch)
+    with trainer_slot(launch, job["runtime"]["device"]):
+        short_of_memory = run_trainer(job, run_dir, on_record, launch)
     final = run_dir / "final"
     for path in final.iterdir():
         (shutil.copytree if path.is_dir() else shutil.copyfile)(path, build.out / path.name)

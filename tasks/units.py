@@ -23,6 +23,7 @@ from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef, Identity
 from data.store import Build, Store
+from tasks.misses import explain_misses
 from tasks.progress import watcher
 from tasks.registry import Stage
 from tasks.run import Run, StageRecord
@@ -116,6 +117,8 @@ class StageWork:
         store = self.run.store
         hits = store.find(self.stage, [unit.identity.key for unit in units if not unit.again])
         misses = [unit for unit in units if unit.identity.key not in hits]
+        for reason in explain_misses(store, [(unit.name, unit.label, unit.identity) for unit in misses]):
+            watcher().note(f"{self.stage}: {reason}")
         if in_parallel and len(misses) > 1:
             with _others_leave_with_us():
                 built = _submit_all(self.stage, misses, store, self.run.runtime.worker_count)

@@ -1,9 +1,11 @@
 """Textmill under a real Prefect: server, worker and deployments as `make ui` starts them, runs as users start them."""
 
+import itertools
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from data.sources.secrets import secret
 from flows.cli import app, run_app
 from flows.recipes import load_deployments
 from flows.ui import _deploy, _prepare_deploying
+from tasks.launch import card_count
 from tests.prefect_servers import free_port, send_what_waits
 
 ROOT = Path(__file__).parents[1]
@@ -255,11 +258,72 @@ def test_a_stage_is_refreshed_and_what_depends_on_other_bytes_only(up):
 
 
 @pytest.mark.long
-def test_the_flows_corpus_and_training_meet_at_the_newest_corpus(up):
-    assert up.seen(up.start("corpus/python-docs", until="tokens")).state == "Completed"
-    alone = up.seen(up.start("training/python-docs", overrides={"training.steps": 21}, until="model"))
+def test_one_deployment_of_each_flow_takes_a_recipes_name(up):
+    """They meet at the newest corpus; what was not reused says why; another corpus is told as an event."""
+    assert up.seen(up.start("corpus/recipe", until="tokens")).state == "Completed"
+    alone = up.seen(up.start("training/recipe", overrides={"training.steps": 21}, until="model"))
     assert alone.state == "Completed", alone.logs
     assert "look at letters" not in alone.tasks
+    judged = up.seen(up.start("evaluation/recipe", overrides={"sampling.tokens": 4}))
+    assert judged.state == "Completed", judged.logs
+    assert {name.partition(":")[0].split()[0] for name in judged.tasks} == {"evaluation", "samples"}
+
+    other = up.seen(up.start("tokenizer/recipe", overrides={"tokenizer.vocab_size": 290}))
+    assert other.state == "Completed", other.logs
+    assert any("config.vocab_size was 300, is 290" in line for line in other.logs), other.logs
+    refused = up.seen(up.start("evaluation/recipe"))
+    assert refused.state == "Failed" and any("name another model" in line for line in refused.logs)
+
+    before = len(told(up, "corpus.updated"))
+    up.seen(up.start("corpus/recipe", overrides={"split.validation_share": 0.3}))
+    up.seen(up.start("corpus/recipe", overrides={"split.validation_share": 0.3}))
+    deadline = time.monotonic() + 60
+    while len(found := told(up, "corpus.updated")) <= before:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert len(found) == before + 1
+    assert found[0]["payload"]["name"] == "python-docs"
+
+
+def told(up, event):
+    """The events of a name that the server has."""
+    return up.ask("events/filter", filter={"event": {"name": [event]}}, limit=50)["events"]
+
+
+@pytest.mark.long
+def test_trainers_of_two_runs_take_turns(up):
+    runs = [
+        up.start(deployment, overrides={"training.steps": 150, "training.seed": seed}, until="model")
+        for seed, deployment in enumerate(("pipeline/python-docs", "pipeline/folder"), 50)
+    ]
+    assert [up.seen(run).state for run in runs] == ["Completed", "Completed"]
+    name = f"trainer-{socket.gethostname()}-{'gpu' if card_count({}) else 'cpu'}"
+    limit = up.ask(f"v2/concurrency_limits/{name}")
+    assert limit["limit"] == max(1, card_count({})) and limit["active_slots"] == 0
+    taken = told(up, "prefect.concurrency-limit.acquired")
+    released = told(up, "prefect.concurrency-limit.released")
+    assert len(taken) >= 2 and len(released) >= 2
+    if limit["limit"] == 1:
+        moments = sorted([(one["occurred"], 1) for one in taken] + [(one["occurred"], -1) for one in released])
+        held = list(itertools.accumulate(step for _, step in moments))
+        assert set(held) <= {0, 1}, moments
+
+
+@pytest.mark.long
+def test_what_was_set_up_on_the_server_outlives_another_start(up):
+    deployment = up.ask("deployments/name/pipeline/folder")["id"]
+    (nightly,) = up.ask(f"deployments/{deployment}/schedules")
+    assert nightly["slug"] == "nightly" and not nightly["active"]
+    assert up.prefect("deployment", "schedule", "resume", "pipeline/folder", nightly["id"]).returncode == 0
+    weekly = ["--cron", "0 4 * * 0", "--timezone", "UTC"]
+    assert up.prefect("deployment", "schedule", "create", "pipeline/folder", *weekly).returncode == 0
+    _deploy(_prepare_deploying(up.environment))
+    after = up.ask(f"deployments/{deployment}/schedules")
+    assert {(one["slug"], one["schedule"]["cron"], one["active"]) for one in after} == {
+        ("nightly", "0 3 * * *", True),
+        (None, "0 4 * * 0", True),
+    }
+    assert up.prefect("deployment", "schedule", "clear", "-y", "pipeline/folder").returncode == 0
 
 
 @pytest.mark.long

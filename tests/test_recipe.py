@@ -4,7 +4,7 @@ import pytest
 
 from flows.recipe import Recipe, RecipeError, read_recipe, with_overrides
 from flows.recipe_docs import recipe_page
-from flows.recipes import PIPELINE, load_deployments, load_recipe, recipe_values
+from flows.recipes import load_recipe
 from tasks.runtime import PROJECT_ROOT
 
 
@@ -94,16 +94,6 @@ def test_a_recipe_cannot_be_changed_in_place():
 def test_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(RecipeError, match=r"nosuch.*python-docs, folder"):
         load_recipe("nosuch")
-
-
-def test_every_deployment_holds_a_valid_recipe_under_its_own_name():
-    deployments = load_deployments()
-    assert {one["entrypoint"].rpartition(".")[2] for one in deployments} == {"pipeline", "corpus", "training"}
-    for one in deployments:
-        recipe = read_recipe(one["parameters"]["recipe"], one["name"])
-        assert recipe.name == one["name"]
-        assert one["parameters"].keys() == {"recipe"}, "other parameters would replace the flow's defaults whole"
-    assert list(recipe_values()) == [one["name"] for one in deployments if one["entrypoint"] == PIPELINE]
 
 
 def test_the_field_list_in_the_docs_is_current():
