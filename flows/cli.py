@@ -72,6 +72,11 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to run.")] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda or mps.")] = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network; use what is there.")] = False,
+    runner: Annotated[str, typer.Option(help="Where slots are worked on: threads, processes or dask.")] = "threads",
+    dask_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Scheduler for --runner dask; left out: a cluster of this machine."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
 ) -> None:
     """Run a recipe in this process: text in, trained GPT out. What is already there is reused."""
@@ -79,7 +84,7 @@ def run(
     stages = [_stage(stage) for stage in refresh or []]
     last = _stage(until) if until is not None else None
     recipe = chosen_recipe(name, path, settings or [])
-    runtime = chosen_runtime(device, offline)
+    runtime = chosen_runtime(device, offline, runner, dask_address)
     summary = run_pipeline(recipe, runtime, stages, last)
     summary["total_seconds"] = round(time.perf_counter() - started, 3)
     if as_json:

@@ -56,8 +56,10 @@ def chosen_recipe(name: str, path: str | None, settings: Sequence[str]) -> Recip
     return with_overrides(recipe, dict(overrides), "--set" if path is None else "--path and --set")
 
 
-def chosen_runtime(device: str, offline: bool) -> Runtime:
-    """What a command says of where and how to run. Raises RecipeError for a device that does not exist."""
+def chosen_runtime(device: str, offline: bool, runner: str = "threads", dask_address: str | None = None) -> Runtime:
+    """What a command says of where and how to run. Raises RecipeError for a device or runner that does not exist."""
     if device not in ("auto", "cpu", "cuda"):
         raise RecipeError(f"--device is {device!r}, but it must be auto, cpu or cuda.")
-    return Runtime(device=device, offline=offline)
+    if runner not in ("threads", "processes", "dask"):
+        raise RecipeError(f"--runner is {runner!r}, but it must be threads, processes or dask.")
+    return Runtime(device=device, offline=offline, runner=runner, dask_address=dask_address)

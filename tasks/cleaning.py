@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def clean(
         items = read_benchmarks(decontamination, PROJECT_ROOT, partial(normalise, config=config))
         benchmarks = Decontamination(decontamination, items)
     units = []
-    processes = Processes()
+    processes = None if run.runner.is_apart else Processes()
     tombstones = {name: read_tombstones(run.store.refs, source_id(source)) for name, source in sources.items()}
     for slot in slots:
         source = sources[slot.source]
@@ -74,7 +75,7 @@ def clean(
         raw = run.store.path(slot.ref)
         make = partial(_clean, source, raw, config, slot.source, beside, processes, threading.get_ident())
         units.append(Unit(slot.name, slot.label, what, (slot.ref,), make, reads={slot.ref: "*"}))
-    with processes:
+    with processes or nullcontext():
         documents = with_refs(slots, run_units(run, "documents", units))
     for name, source in sources.items():
         _refuse_empty(run, name, source, [slot for slot in documents if slot.source == name])
@@ -112,13 +113,13 @@ def _clean(
     config: CleanConfig,
     name: str,
     beside: Beside,
-    processes: Processes,
+    processes: Processes | None,
     flow_thread: int,
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
     """In a process of its own where others are built at the same time, if it is worth starting one."""
     arguments = (source, raw, build.out, config, name, beside)
-    if threading.get_ident() == flow_thread or content_bytes(raw) < APART_BYTES:
+    if processes is None or threading.get_ident() == flow_thread or content_bytes(raw) < APART_BYTES:
         return clean_raw(*arguments, progress=progress)
     return processes.call(clean_raw, *arguments, progress=progress)

@@ -8,6 +8,7 @@ from typing import Any
 from data.manifest import ArtifactRef
 from data.store import Store
 from tasks.registry import STAGES, Stage
+from tasks.runner import Runner
 from tasks.runtime import Runtime, open_store
 
 
@@ -27,7 +28,8 @@ class StageRecord:
 
 @dataclass
 class Run:
-    """The context that flows hand to stages. As a context manager it ends quietly when `until` is reached."""
+    """The context that flows hand to stages. As a context manager it ends quietly when `until` is reached, and ends
+    the processes that build its units."""
 
     recipe_name: str
     runtime: Runtime
@@ -40,6 +42,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.store: Store = open_store(self.runtime.store)
+        self.runner = Runner(self.runtime, self.store.root)
 
     def __enter__(self) -> "Run":
         return self
@@ -47,6 +50,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        self.runner.close()
         return isinstance(error, GoalReachedError)
 
     def record(self, stage: Stage) -> StageRecord:

@@ -33,6 +33,16 @@ class Runtime(BaseModel):
         "GPU.",
     )
     workers: int | None = Field(None, ge=1, description="Slots worked on at once; unset: one per processor core.")
+    runner: Literal["threads", "processes", "dask"] = Field(
+        "threads",
+        description="Where slots are worked on: threads of one process (which give heavy work to processes of their "
+        "own), a pool of processes, or the workers of a Dask cluster. The last two need a Prefect server.",
+    )
+    dask_address: str | None = Field(
+        None,
+        description="Scheduler of a Dask cluster, such as tcp://10.0.0.1:8786; unset: a cluster of this machine, with "
+        "as many workers as `workers` says.",
+    )
     threads: int | None = Field(None, ge=1, description="Processor threads of the trainer; unset: torch's choice.")
     compile: bool = Field(True, description="Compile the training step on a GPU; false where no C compiler is at hand.")
     logits_gib: float | None = Field(

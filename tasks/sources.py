@@ -196,7 +196,8 @@ def _unit(run: Run, source: SourceConfig, plan: SlotPlan) -> Unit:
     earlier = [store.path(ref) for ref in plan.earlier]
     lacks = [ref for ref in plan.earlier if ref.key == what.key and store.manifest(ref).counts.get(TO_ASK_AGAIN)]
     make = partial(_fetch, slot.source, source, plan.items, earlier)
-    return Unit(slot.name, slot.label, what, (), make, again=bool(lacks) and not run.runtime.offline)
+    again = bool(lacks) and not run.runtime.offline
+    return Unit(slot.name, slot.label, what, (), make, again, here=source.reaches_network())  # which keeps one pace
 
 
 def _fetch(

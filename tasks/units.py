@@ -27,6 +27,7 @@ from tasks.misses import explain_misses
 from tasks.progress import watcher
 from tasks.registry import Stage
 from tasks.run import Run, StageRecord
+from tasks.runner import Runner
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ class Unit:
     label  what people see, e.g. `python-docs 3/8`
     again  whether it is made again though it is there
     reads  artifacts whose bytes are compared with their manifests before it is made, and which of their files (fnmatch)
+    here   whether only this process may make it, wherever others are made
     """
 
     name: str
@@ -57,6 +59,14 @@ class Unit:
     make: Make
     again: bool = False
     reads: Mapping[ArtifactRef, str] = field(default_factory=dict)
+    here: bool = False
+
+
+class Job:
+    """A unit and the store it belongs to, on their way to a task: nobody looks into it for futures."""
+
+    def __init__(self, store: Store, unit: Unit) -> None:
+        self.store, self.unit = store, unit
 
 
 @task(task_run_name="{stage}: {reused} of {total} reused", cache_policy=NO_CACHE, persist_result=False)
@@ -66,9 +76,10 @@ def report_reused(stage: str, reused: int, total: int) -> State[None]:
 
 
 @task(task_run_name="{stage} {label}", cache_policy=NO_CACHE, persist_result=False)
-def build_unit(stage: str, label: str, store: Store, planned: Unit) -> ArtifactRef:
+def build_unit(stage: str, label: str, job: Job) -> ArtifactRef:
     """Build and publish one unit. The stage has looked all units up before: only misses come here."""
     watch = watcher()
+    store, planned = job.store, job.unit
 
     def progress(done: float, total: float, unit: str, note: str = "") -> None:
         ending.check()
@@ -108,7 +119,7 @@ class StageWork:
     def build(self, units: Sequence[Unit], in_parallel: bool = True) -> list[ArtifactRef]:
         """References of `units`, in their order: looked up in bulk, misses built.
 
-        `in_parallel` submits misses to the task runner, at most `runtime.workers` at once; otherwise they are called
+        `in_parallel` submits misses to the run's runner, at most so many at once as it takes; otherwise they are called
         one after the other in this thread, which is what lets a cancelled run reach the work (Prefect tells only the
         main thread).
         """
@@ -121,9 +132,9 @@ class StageWork:
             watcher().note(f"{self.stage}: {reason}")
         if in_parallel and len(misses) > 1:
             with _others_leave_with_us():
-                built = _submit_all(self.stage, misses, store, self.run.runtime.worker_count)
+                built = _submit_all(self.stage, misses, store, self.run.runner)
         else:
-            built = [build_unit(self.stage, unit.label, as_it_is(store), as_it_is(unit)) for unit in misses]
+            built = [build_unit(self.stage, unit.label, Job(store, unit)) for unit in misses]
         made = {unit.identity.key: ref for unit, ref in zip(misses, built, strict=True)}
         refs = [hits.get(unit.identity.key) or made[unit.identity.key] for unit in units]
         self.record.refs += refs
@@ -171,22 +182,24 @@ def _others_leave_with_us() -> Iterator[None]:
         raise
 
 
-def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, workers: int) -> list[ArtifactRef]:
-    """Submit every unit, never more than `workers` unfinished at once; the first failure is raised after the rest."""
+def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, runner: Runner) -> list[ArtifactRef]:
+    """Submit every unit, never more unfinished than the runner takes; the first failure is raised after the rest."""
     watch = watcher()
-    slots = threading.BoundedSemaphore(workers)
+    at_once = runner.at_once
+    slots = threading.BoundedSemaphore(at_once)
     futures: list[PrefectFuture[ArtifactRef]] = []
     for unit in units:
         slots.acquire()
-        if len(futures) >= workers:
-            watch.progress(stage, "", len(futures) - workers + 1, len(units), "parts", "")
-        future = build_unit.submit(stage, unit.label, as_it_is(store), as_it_is(unit))
+        if len(futures) >= at_once:
+            watch.progress(stage, "", len(futures) - at_once + 1, len(units), "parts", "")
+        given = {"stage": stage, "label": unit.label, "job": Job(store, unit)}
+        future = runner.submit(build_unit, given, unit.here)
         future.add_done_callback(lambda _: slots.release())
         futures.append(future)
     for number, future in enumerate(futures, start=1):
         future.wait()
-        watch.progress(stage, "", max(number, len(futures) - workers + 1), len(units), "parts", "")
-    built = [future.result() for future in futures]
+        watch.progress(stage, "", max(number, len(futures) - at_once + 1), len(units), "parts", "")
+    built = [runner.result(future, f"{stage} {unit.label}") for unit, future in zip(units, futures, strict=True)]
     watch.built(stage, "")
     return built
 

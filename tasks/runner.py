@@ -1,0 +1,178 @@
+"""Where the units of a stage are built: in threads of the flow's process, in processes beside it, or on a Dask cluster.
+
+Threads are the flow's own task runner. The others are opened when the first unit is submitted, so that a run that finds
+everything in the store starts none, and closed with the run. Their processes talk to the Prefect server themselves; the
+store, and the texts of sources that are folders, must lie under the same path for all of them.
+"""
+
+import platform
+import unicodedata
+import urllib.request
+import uuid
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_API_URL
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+
+from data.errors import TextmillError
+from data.files import make_folder
+from tasks.runtime import Runtime
+
+AHEAD = 2  # units that are submitted for each thread of a cluster, so that none waits for the next one
+WAIT = 120  # seconds for the first worker of a cluster to come
+BEARING = (  # what runs in workers, and what they write depends on
+    "textmill", "prefect", "numpy", "pyarrow", "tokenizers", "tiktoken", "gigatoken",
+    "regex", "ftfy", "trafilatura", "py3langid", "lxml", "xxhash",
+)  # fmt: skip
+
+
+class Runner:
+    """The processes of one run. Raises TextmillError for what cannot work, before anything is built."""
+
+    def __init__(self, runtime: Runtime, store: Path) -> None:
+        self._runtime, self._store = runtime, store
+        self._opened: TaskRunner[PrefectFuture[Any]] | None = None
+        self._threads = runtime.worker_count
+        if runtime.dask_address and runtime.runner != "dask":
+            raise TextmillError(
+                f"runtime.dask_address is {runtime.dask_address}, but runtime.runner is {runtime.runner}: set "
+                "that to dask."
+            )
+        if runtime.runner == "dask" and find_spec("prefect_dask") is None:
+            raise TextmillError("runtime.runner is dask, whose package is missing: pip install 'textmill[dask]'.")
+        if self.is_apart and not PREFECT_API_URL.value():
+            raise TextmillError(
+                f"runtime.runner is {runtime.runner}, but PREFECT_API_URL is not set, so that every process would "
+                "start a Prefect server of its own: run `make up`, and set PREFECT_API_URL=http://127.0.0.1:4200/api."
+            )
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether units are built in other processes than the flow's."""
+        return self._runtime.runner != "threads"
+
+    @property
+    def at_once(self) -> int:
+        """How many units may be submitted and unfinished."""
+        if not self.is_apart:
+            return self._runtime.worker_count
+        self._open()
+        return self._threads * (AHEAD if self._runtime.runner == "dask" else 1)
+
+    def submit(self, task: Task[..., Any], parameters: Mapping[str, Any], here: bool = False) -> PrefectFuture[Any]:
+        """Start a task run; with `here` in a thread of this process, wherever the others are."""
+        if here or not self.is_apart:
+            return cast("PrefectFuture[Any]", task.submit(**parameters))
+        return self._open().submit(task, dict(parameters))
+
+    def result(self, future: PrefectFuture[Any], label: str) -> Any:
+        """What a task run came to. Raises what it raised, and TextmillError when its process died again and again."""
+        try:
+            return future.result()
+        except Exception as error:
+            if type(error).__name__ in ("KilledWorker", "BrokenProcessPool"):
+                raise TextmillError(
+                    f"{label}: the process that built it died, as when memory runs out or its machine is switched off. "
+                    "Lower runtime.workers, or give the workers more memory; then run again."
+                ) from error
+            raise
+
+    def close(self) -> None:
+        """End what was opened; what is still being built there is left as by any killed run."""
+        if self._opened is not None:
+            self._opened.__exit__(None, None, None)
+            self._opened = None
+
+    def _open(self) -> TaskRunner[PrefectFuture[Any]]:
+        if self._opened is None:
+            opened = _process_pool(self._threads) if self._runtime.runner == "processes" else _dask(self._runtime)
+            self._opened = opened.__enter__()
+            if self._runtime.runner == "dask":
+                self._threads = check_cluster(cast(Any, opened).client, self._store)
+        return self._opened
+
+
+def _process_pool(workers: int) -> TaskRunner[PrefectFuture[Any]]:
+    return cast("TaskRunner[PrefectFuture[Any]]", ProcessPoolTaskRunner(max_workers=workers))
+
+
+def _dask(runtime: Runtime) -> TaskRunner[PrefectFuture[Any]]:
+    """The cluster at the address that was given, or one of this machine that ends with the run."""
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    if runtime.dask_address:
+        runner = DaskTaskRunner(address=runtime.dask_address, client_kwargs={"set_as_default": False})
+    else:
+        local = {
+            "n_workers": runtime.worker_count,
+            "threads_per_worker": 1,
+            "dashboard_address": None,
+            "memory_limit": 0,
+        }
+        runner = DaskTaskRunner(cluster_kwargs=local, client_kwargs={"set_as_default": False})
+    return cast("TaskRunner[PrefectFuture[Any]]", runner)
+
+
+def check_cluster(client: Any, store: Path) -> int:
+    """The threads of a cluster whose workers all see the store and the server, and have the same libraries as we.
+
+    Raises TextmillError naming the worker that does not, with both values.
+    """
+    try:
+        client.wait_for_workers(1, timeout=WAIT)
+    except TimeoutError as error:
+        raise TextmillError(
+            f"No worker came to the Dask scheduler {client.scheduler.address} within {WAIT} s: start one with "
+            f"`dask worker {client.scheduler.address} --nthreads 1`."
+        ) from error
+    probe = store / "work" / f"probe-{uuid.uuid4().hex[:8]}"
+    make_folder(probe.parent)
+    probe.touch()
+    try:
+        answers: dict[str, dict[str, str]] = client.run(describe_worker, str(probe), PREFECT_API_URL.value())
+    finally:
+        probe.unlink(missing_ok=True)
+    ours = describe_worker(str(probe.parent), None) | {"server": ""}
+    for worker, theirs in sorted(answers.items()):
+        if theirs["store"] != "seen":
+            raise TextmillError(
+                f"The Dask worker {worker} does not see the store {store}: put it on a file system that all workers "
+                "mount under that path, and set TEXTMILL_STORE to it."
+            )
+        if theirs["server"]:
+            raise TextmillError(
+                f"The Dask worker {worker} cannot reach Prefect's server at {PREFECT_API_URL.value()} "
+                f"({theirs['server']}): start the server with --host 0.0.0.0, and set PREFECT_API_URL to an address "
+                "that all workers reach."
+            )
+        for name, mine in ours.items():
+            if name not in ("store", "server") and theirs[name] != mine:
+                raise TextmillError(
+                    f"The Dask worker {worker} has {name} {theirs[name]}, but here it is {mine}, and what they write "
+                    "may differ: install the same constraints.txt there."
+                )
+    return sum(client.ncores().values())
+
+
+def describe_worker(probe: str, api: str | None) -> dict[str, str]:
+    """What the process that calls it has: libraries, and whether it sees a file and reaches a server ("": yes)."""
+    found = {"python": platform.python_version(), "unicode": unicodedata.unidata_version}
+    for name in BEARING:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    found["store"] = "seen" if Path(probe).exists() else "not seen"
+    found["server"] = ""
+    if api is not None:
+        try:
+            urllib.request.urlopen(f"{api}/health", timeout=10).close()
+        except OSError as error:
+            found["server"] = str(error)
+    return found
