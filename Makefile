@@ -1,15 +1,20 @@
 # make run    raw text to a trained GPT with samples and a report, in .venv, on the recipe python-docs
 # make test   everything tested, under 10 minutes on two cores; make test-long: the same deeper, 20 minutes more
 # make check  ruff and mypy          make bench  the benchmarks          make ui  Prefect's server, worker, deployments
+# make up     the same on PostgreSQL: the system's own, or make up DATABASE=postgresql://user@host/prefect
 # make venv   only the environment   make clean  remove the environment (artifacts stay)
 
 PYTHON ?= python3
 PORT ?= 4200
+DATABASE ?=
+ifneq ($(DATABASE),)
+export PREFECT_SERVER_DATABASE_CONNECTION_URL := $(DATABASE)
+endif
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := data gpt tasks flows tests
 
-.PHONY: run test test-long check bench ui venv venv-test clean
+.PHONY: run test test-long check bench ui up venv venv-test clean
 .DEFAULT_GOAL := run
 
 run: .venv/ready
@@ -31,6 +36,10 @@ bench: .venv/ready-test
 
 ui: .venv/ready
 	$(BIN)/textmill ui --port $(PORT)
+
+# a database that is named in the environment is used as it is
+up: .venv/ready
+	$(BIN)/textmill ui --port $(PORT) $(if $(DATABASE)$(PREFECT_SERVER_DATABASE_CONNECTION_URL),,--database local)
 
 venv: .venv/ready
 venv-test: .venv/ready-test

@@ -14,11 +14,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from data.errors import TextmillError
+from flows.postgres import Postgres, database_url, home_of
 from flows.recipe import RecipeError
 from flows.settings import prepare_prefect
 from tasks.runtime import PROJECT_ROOT
 
 POOL = "local"
+DATABASE_SETTING = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 SERVER_START = 180.0  # seconds; the first start creates the database
 GRACE = 40.0  # seconds for worker and server to leave before they are killed; a trainer gets 25 of them to save
 
@@ -28,6 +30,14 @@ def ui(
     host: Annotated[
         str, typer.Option(help="Address to listen on; anything but loopback is open to others.")
     ] = "127.0.0.1",
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|URL",
+            help="PostgreSQL: `local` starts one beside Prefect's folder. Left out: "
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL, else SQLite.",
+        ),
+    ] = None,
 ) -> None:
     """Start server, worker and deployments; Ctrl-C stops them all."""
     if not 1 <= port <= 65535:
@@ -35,6 +45,9 @@ def ui(
     _require_free(host, port)
     environment = dict(os.environ)
     prepare_prefect(environment)
+    postgres = Postgres(home_of(environment) / "postgres") if database == "local" else None
+    if given := postgres.url if postgres else database or environment.get(DATABASE_SETTING):
+        environment[DATABASE_SETTING] = database_url(given)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     environment |= {"PREFECT_API_URL": f"{address}/api", "PREFECT_UI_API_URL": "/api"}
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -50,6 +63,9 @@ def ui(
         return child
 
     try:
+        if postgres:
+            print(f"Starting PostgreSQL on {postgres.data}...", flush=True)
+            postgres.start()
         print("Starting the server...", flush=True)
         server = start("flows.server", "start", "--host", host, "--port", str(port))
         deploying = _prepare_deploying(environment)
@@ -59,7 +75,7 @@ def ui(
         _deploy(deploying)
         worker = start("prefect", "worker", "start", "--pool", POOL)
         print(_welcome(address), flush=True)
-        _wait_for_any(server, worker)
+        _wait_for_any(server, worker, postgres)
     except KeyboardInterrupt:
         print("\nStopping worker and server...", flush=True)
     finally:
@@ -67,6 +83,8 @@ def ui(
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave children behind
         for child in reversed(children):
             _stop(child)
+        if postgres:
+            postgres.stop()
 
 
 def _prepare_deploying(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -119,11 +137,17 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
     raise TextmillError(f"Prefect's server did not answer at {url} within {SERVER_START:.0f} s; see its output above.")
 
 
-def _wait_for_any(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes]) -> NoReturn:
+def _wait_for_any(
+    server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes], postgres: Postgres | None
+) -> NoReturn:
+    """Raises TextmillError when server or worker has ended; a database that has is started again."""
     while True:
         for name, child in (("server", server), ("worker", worker)):
             if child.poll() is not None:
                 raise TextmillError(f"Prefect's {name} ended with exit code {child.returncode}; see its output above.")
+        if postgres and postgres.ended():
+            print("PostgreSQL has ended: starting it again...", flush=True)
+            postgres.start()
         time.sleep(0.5)
 
 

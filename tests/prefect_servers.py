@@ -29,12 +29,12 @@ def environment_of(home):
 class Server:
     """A Prefect server without the background services, which no test of flows needs; `api` is its address."""
 
-    def __init__(self, home):
+    def __init__(self, home, **settings):
         port = free_port()
         self.home, self.api = home, f"http://127.0.0.1:{port}/api"
         command = prefect("server", "start", "--no-services", "--log-level", "ERROR", "--port", str(port))
         with home.with_suffix(".log").open("wb") as log:
-            self.process = subprocess.Popen(command, env=environment_of(home), stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=environment_of(home) | settings, stdout=log, stderr=log)
 
     def wait(self):
         """Returns when it answers."""

@@ -56,13 +56,13 @@ class Seen(NamedTuple):
 class Textmill:
     """A server with its worker, and the commands a user would type against it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options, home=None):
         self.port = free_port()
         self.folder = folder
         self.log = folder / "ui.log"
         self.environment = {
             **os.environ,
-            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_HOME": str(home or folder / "prefect"),
             "TEXTMILL_STORE": str(folder / "store"),
             "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
             "COLUMNS": "300",
@@ -74,7 +74,7 @@ class Textmill:
             (texts / f"{number:02d}.txt").write_text("\n".join(lines))
         self.overrides = TINY | {"sources": {"letters": {"kind": "folder", "path": str(texts)}}}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows", "ui", "--port", str(self.port)],
+            [sys.executable, "-m", "flows", "ui", "--port", str(self.port), *options],
             env={k: v for k, v in self.environment.items() if k != "PREFECT_API_URL"},
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
