@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.errors import TextmillError
 
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "the disk is full: free space there, or point TEXTMILL_STORE at another disk",
     errno.EDQUOT: "the quota is used up: free space there, or point TEXTMILL_STORE elsewhere",
     errno.EROFS: "the file system is read-only: mount it writable, or point TEXTMILL_STORE elsewhere",
@@ -24,7 +24,9 @@ _REMEDIES = {
 
 
 class StorageError(TextmillError):
-    """The store's disk did not take or give what was asked."""
+    """The store's disk or server did not take or give what was asked; `code` is the server's word for why."""
+
+    code = ""
 
 
 @contextmanager
@@ -36,10 +38,10 @@ def storage_errors(root: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = _errno_of(error)
-        if number not in _REMEDIES:
+        if number not in REMEDIES:
             raise
         where = getattr(error, "filename", None) or root
-        raise StorageError(f"Cannot use {where} (store {root}): {_REMEDIES[number]}.") from error
+        raise StorageError(f"Cannot use {where} (store {root}): {REMEDIES[number]}.") from error
 
 
 def _errno_of(error: Exception) -> int | None:

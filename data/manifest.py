@@ -109,6 +109,14 @@ class Manifest:
         """Read a manifest; `where` names it in errors. Raises TextmillError when it is damaged or not one of ours."""
         try:
             raw = json.loads(text)
+        except ValueError as error:
+            raise TextmillError(_damaged(where, error)) from error
+        return cls.from_values(raw, where)
+
+    @classmethod
+    def from_values(cls, raw: Any, where: str) -> "Manifest":
+        """Like `from_json`, from JSON that was read already; `raw` is used up."""
+        try:
             if raw.get("format") != FORMAT:
                 raise TextmillError(
                     f"{where} has manifest format {raw.get('format')}, this version reads {FORMAT}: "
@@ -121,9 +129,11 @@ class Manifest:
             raw["files"] = {path: FileEntry(**entry) for path, entry in raw["files"].items()}
             return cls(**raw)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise TextmillError(
-                f"{where} is damaged ({error}). Delete that folder: the next run builds it again."
-            ) from error
+            raise TextmillError(_damaged(where, error)) from error
+
+
+def _damaged(where: str, error: Exception) -> str:
+    return f"{where} is damaged ({error}). Delete that folder: the next run builds it again."
 
 
 def _content_digest(content: dict[str, Any]) -> str:

@@ -41,6 +41,10 @@ class Refs:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def place(self, name: str) -> str:
+        """Where `name` is kept, for people."""
+        return str(self.root / name)
+
     def read(self, name: str) -> Snapshot:
         """The value of `name` now. Raises TextmillError when what is there cannot be read."""
         return self._read(self._folder(name))
@@ -57,7 +61,7 @@ class Refs:
         try:
             with storage_errors(self.root):
                 text = (folder / f"{token}.json").read_text(encoding="utf-8")
-            if (found := _token(text)) != token:
+            if (found := token_of(text)) != token:
                 raise TextmillError(self._damaged(folder, f"its snapshot {token} has the content of {found}"))
             return Snapshot(json.loads(text), token)
         except FileNotFoundError:
@@ -74,7 +78,7 @@ class Refs:
         """
         folder = self._folder(name)
         text = canonical_json(value)
-        token = _token(text)
+        token = token_of(text)
         with storage_errors(self.root):
             make_folder(folder)
             self._swap_locked(folder, seen, token, text)
@@ -121,7 +125,7 @@ class Refs:
                     path.unlink(missing_ok=True)
 
     def _folder(self, name: str) -> Path:
-        return self.root.joinpath(*(_folder_name(part) for part in name.split("/")))
+        return self.root.joinpath(*(folder_name(part) for part in name.split("/")))
 
     def _damaged(self, folder: Path, why: str) -> str:
         return f"{folder} is damaged: {why}. Delete that folder: the next run starts this state anew."
@@ -134,11 +138,11 @@ class Refs:
                 path.unlink(missing_ok=True)
 
 
-def _token(text: str) -> str:
+def token_of(text: str) -> str:
     return text_digest(text)[:32]
 
 
-def _folder_name(part: str) -> str:
+def folder_name(part: str) -> str:
     """A harmless folder name, and another one for every other part: what sanitising loses is made up by a digest."""
     plain = safe_name(part)
     return plain if plain == part else f"{plain[:40]}-{text_digest(part)[:16]}"

@@ -7,6 +7,7 @@
     refs/                        mutable state, see data/refs.py
 
 The store knows nothing of what stages mean: a stage hands over an identity and a function that fills a folder.
+`data/storage/store.py` has the same below a bucket, and says which of these methods it does in another way.
 """
 
 import json
@@ -16,10 +17,12 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import ClassVar
 
 from data.digests import file_digest, logical_digest, payload_digest
 from data.errors import TextmillError
@@ -62,11 +65,18 @@ class Build:
 class Store:
     """Artifacts below one local folder. Every method may be called from several threads and processes at once.
 
-    Every method raises StorageError when the disk refuses.
+    Every method raises StorageError when the disk refuses. `root` is the folder where this machine works, `where` what
+    people call the store, and what `tasks.runtime.open_store` takes: here, both are the folder.
     """
+
+    MENDING: ClassVar[str] = (
+        "Delete the folders of these artifacts: the next run of their recipe builds them again, no others."
+    )
+    """What to do about damaged artifacts."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self.where = str(self.root)
         self.refs = Refs(self.root / "refs")
         self._whole: set[tuple[ArtifactRef, str]] = set()  # what was hashed, or written, through this very object
 
@@ -99,8 +109,21 @@ class Store:
             return folder
         folders = self._folders(ref.stage)  # the name is a label: another builder may have used another one
         if ref.key not in folders:
-            raise TextmillError(f"{ref} is not in the store {self.root}: run its recipe again to have it built.")
+            raise TextmillError(f"{ref} is not in the store {self.where}: run its recipe again to have it built.")
         return folders[ref.key]
+
+    def place(self, ref: ArtifactRef) -> Path:
+        """The folder that `path` will give, where the files need not lie yet; `using` brings them there."""
+        return self.path(ref)
+
+    @contextmanager
+    def using(self, refs: Iterable[ArtifactRef]) -> Iterator[None]:
+        """See to it that the files of `refs` lie at their `place` as long as this is open."""
+        yield
+
+    def address(self, ref: ArtifactRef) -> str:
+        """Where the artifact lies, for people."""
+        return str(self.path(ref))
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
         return self._read_manifest(self.path(ref))
@@ -130,20 +153,23 @@ class Store:
         stage, _, name = text.rpartition("/")
         label, _, wanted = name.rpartition("-")
         stages = [one for one in self.stages() if stage in ("", one)]
-        begun = [
-            folder for one in stages for key, folder in self._folders(one).items() if wanted and key.startswith(wanted)
-        ]
-        matches = [folder for folder in begun if label in ("", folder.name.rpartition("-")[0])]
+        begun = [(one, *found) for one in stages if wanted for found in self._beginning_with(one, wanted)]
+        matches = [found for found in begun if label in ("", found[1])]
         if begun and not matches:
             raise TextmillError(
-                f"No artifact in {self.root} is called {label!r} and has a key beginning with {wanted!r}; by that "
-                f"key there is {begun[0].parent.name}/{begun[0].name}. `textmill ls` lists them."
+                f"No artifact in {self.where} is called {label!r} and has a key beginning with {wanted!r}; by that "
+                f"key there is {_joined(begun[0])}. `textmill ls` lists them."
             )
         if len(matches) != 1:
-            shown = ", ".join(f"{m.parent.name}/{m.name}" for m in matches[:5])
+            shown = ", ".join(map(_joined, matches[:5]))
             found = f"{len(matches)} artifacts begin so ({shown})" if matches else "there is none"
-            raise TextmillError(f"No single artifact {text!r} in {self.root}: {found}. `textmill ls` lists them.")
-        return self._read_manifest(matches[0]).ref
+            raise TextmillError(f"No single artifact {text!r} in {self.where}: {found}. `textmill ls` lists them.")
+        return self.manifest(ArtifactRef(*matches[0], digest="")).ref
+
+    def _beginning_with(self, stage: str, start: str) -> list[tuple[str, str]]:
+        """(name, key) of every artifact of a stage whose key begins with `start`."""
+        folders = self._folders(stage).items()
+        return [(folder.name.rpartition("-")[0], key) for key, folder in folders if key.startswith(start)]
 
     # -- building --------------------------------------------------------------------------------------------------
 
@@ -308,6 +334,11 @@ class Store:
         except TextmillError:
             return False
         return existing.payload_digest == manifest.payload_digest and not any(verify_folder(folder))
+
+
+def _joined(found: tuple[str, str, str]) -> str:
+    stage, name, key = found
+    return f"{stage}/{name}-{key}"
 
 
 def _lock_of(work: Path) -> Path:

@@ -88,10 +88,7 @@ def verify_folder(folder: Path) -> Iterator[Damage]:
     except (OSError, UnicodeDecodeError, TextmillError) as error:
         yield Damage(ref, path, str(error).removeprefix(f"{path} "))
         return
-    if manifest.recipe.key != manifest.key or not folder.name.endswith(f"-{manifest.key}"):
-        yield Damage(ref, path, f"key is {manifest.key}, but its recipe hashes to {manifest.recipe.key}")
-    if manifest.payload_digest != (recorded := payload_digest(payload_files(manifest.files))):
-        yield Damage(ref, path, f"payload digest is {manifest.payload_digest[:12]}, its files give {recorded[:12]}")
+    yield from inconsistencies(manifest, ref, path)
     for name, entry in manifest.files.items():
         if problem := _changed(folder / name, entry):
             yield Damage(ref, folder / name, problem)
@@ -99,3 +96,11 @@ def verify_folder(folder: Path) -> Iterator[Damage]:
         name = extra.relative_to(folder).as_posix()
         if name not in manifest.files and name != MANIFEST:
             yield Damage(ref, extra, "is not in the manifest")
+
+
+def inconsistencies(manifest: Manifest, ref: str, path: Path) -> Iterator[Damage]:
+    """What a manifest, which lies at `path` in the artifact `ref`, says against itself."""
+    if manifest.recipe.key != manifest.key or not ref.endswith(f"-{manifest.key}"):
+        yield Damage(ref, path, f"key is {manifest.key}, but its recipe hashes to {manifest.recipe.key}")
+    if manifest.payload_digest != (recorded := payload_digest(payload_files(manifest.files))):
+        yield Damage(ref, path, f"payload digest is {manifest.payload_digest[:12]}, its files give {recorded[:12]}")

@@ -112,9 +112,9 @@ def _print_result(summary: dict[str, Any]) -> None:
     from tasks.runtime import open_store
 
     store = open_store(summary["store"])
-    where = {stage: store.path(store.resolve(refs[-1])) for stage, refs in summary["artifacts"].items() if refs}
+    where = {stage: store.resolve(refs[-1]) for stage, refs in summary["artifacts"].items() if refs}
     if "samples" in where:
-        completions = json.loads((where["samples"] / "completions.json").read_text())["completions"]
+        completions = json.loads((store.path(where["samples"]) / "completions.json").read_text())["completions"]
         print("\nA sample of the model's text:\n")
         print("  " + written(completions[0]["prompt_text"], completions[0]["text"]).strip().replace("\n", "\n  "))
     if summary["metrics"].get("val_bpb") is not None:
@@ -126,7 +126,8 @@ def _print_result(summary: dict[str, Any]) -> None:
     names = {"report": "observed/report.html", "model": "", "samples": "completions.json"}
     for stage, file in names.items():
         if stage in where:
-            print(f"{stage.capitalize() + ':':<11} {where[stage] / file}")
+            place = store.path(where[stage]) / file if file else store.address(where[stage])
+            print(f"{stage.capitalize() + ':':<11} {place}")
     print(f"Time:       {summary['total_seconds']:.0f} s")
 
 
@@ -144,7 +145,8 @@ def _print_last_stage(store: Store, summary: dict[str, Any]) -> None:
         print(f"  note: {note}")
     if (rest := len(summary["notes"]) - SHOWN_NOTES) > 0:
         print(f"  and {rest} more notes: add --json to have them all")
-    print(f"{'Parts:' if len(refs) > 1 else 'Part:':<11} {store.path(manifests[0].ref).parent}")
+    folder = store.address(manifests[0].ref).rpartition(f"/{stage}/")[0]
+    print(f"{'Parts:' if len(refs) > 1 else 'Part:':<11} {folder}/{stage}")
 
 
 def main() -> None:

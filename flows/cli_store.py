@@ -43,7 +43,7 @@ def show(ref: RefArgument) -> None:
     store = open_store()
     manifest = store.manifest(store.resolve(ref))
     print(manifest.ref)
-    print(f"  at       {store.path(manifest.ref)}")
+    print(f"  at       {store.address(manifest.ref)}")
     print(f"  created  {manifest.created}, by textmill {manifest.textmill}")
     print(f"  payload  {manifest.payload_digest}")
     for mark in tainted(store):
@@ -134,13 +134,13 @@ def verify(
         print(f"damaged: {damage.ref}: {damage.where} {damage.problem}")
     if damages:
         if any(not damage.is_observation for damage in damages):
-            print("Delete the folders of these artifacts: the next run of their recipe builds them again, no others.")
+            print(store.MENDING)
         if any(damage.is_observation for damage in damages):
             print(f"What lies in {OBSERVED}/ tells of the build; no result depends on it, so it may stay as it is.")
         return 1
     count = 1 if wanted else sum(1 for _ in store.manifests())
     if not count:
-        print(f"The store {store.root} holds no artifact.")
+        print(f"The store {store.where} holds no artifact.")
         return 0
     print(f"{count} artifact{'s' if count != 1 else ''} verified, every file as it was published.")
     return 0

@@ -58,4 +58,4 @@ def _print_result(summary: dict[str, Any]) -> None:
     made = store.resolve(summary["artifacts"]["model"][-1])
     if summary["metrics"].get("val_bpb") is not None:
         print(f"\nValidation: {summary['metrics']['val_bpb']:.3f} bits per byte")
-    print(f"Model:      {made}\nFolder:     {store.path(made)}\nTime:       {summary['total_seconds']:.0f} s")
+    print(f"Model:      {made}\nFolder:     {store.address(made)}\nTime:       {summary['total_seconds']:.0f} s")

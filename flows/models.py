@@ -11,7 +11,7 @@ def find_model(store: Store, reference: str | None) -> ArtifactRef:
     if reference is None:
         models = list(store.manifests("model"))
         if not models:
-            raise TextmillError(f"There is no model in {store.root} yet: `textmill run python-docs` trains one.")
+            raise TextmillError(f"There is no model in {store.where} yet: `textmill run python-docs` trains one.")
         return models[-1].ref
     ref = store.resolve(reference)
     if ref.stage != "model":

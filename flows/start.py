@@ -67,7 +67,7 @@ def _without_forgotten(recipe: Recipe, run: Run) -> Recipe:
             changed[key] = source.model_copy(update={"enabled": False})
     if changed and len(changed) == len(recipe.used_sources()):
         raise RecipeError(
-            f"All sources of the recipe {recipe.name!r} were forgotten in {run.store.root}: name another source, or "
+            f"All sources of the recipe {recipe.name!r} were forgotten in {run.store.where}: name another source, or "
             "another store."
         )
     return recipe.model_copy(update={"sources": {**recipe.sources, **changed}}) if changed else recipe

@@ -72,7 +72,7 @@ def clean(
         if sieve:
             what = identity("documents", recipe | {"forgotten": sieve.digest()}, {"raw": slot.ref.digest})
         beside = Beside(near, benchmarks, lines, sieve)
-        raw = run.store.path(slot.ref)
+        raw = run.store.place(slot.ref)
         make = partial(_clean, source, raw, config, slot.source, beside, processes, threading.get_ident())
         units.append(Unit(slot.name, slot.label, what, (slot.ref,), make, reads={slot.ref: "*"}))
     with processes or nullcontext():

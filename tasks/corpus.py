@@ -79,7 +79,7 @@ def _split_unit(
     if lines:
         recipe["lines"] = {**lines.counting_identity(), "unicode": unicodedata.unidata_version}
         inputs["lines"] = [files[name].logical for name in FREQUENT_LINES]
-    make = partial(_split, run.store.path(slot.ref), run.store.path(drops.ref), config, need, room, lines)
+    make = partial(_split, run.store.place(slot.ref), run.store.place(drops.ref), config, need, room, lines)
     cited = (slot.ref, drops.ref)
     return Unit(slot.name, slot.label, identity("corpus", recipe, inputs), cited, make, reads=dict.fromkeys(cited, "*"))
 
@@ -132,12 +132,12 @@ def _write_index(
 
 
 def train_shards(run: Run, corpus: Sequence[Slot]) -> dict[str, list[tuple[Path, str]]]:
-    """{source: [(train shard, logical digest)]} of the slots that have training text."""
+    """{source: [(train shard, logical digest)]} of slots with training text; the files need not lie there yet."""
     return _shards(run, corpus, TRAIN_FILE)
 
 
 def validation_shards(run: Run, corpus: Sequence[Slot]) -> dict[str, list[tuple[Path, str]]]:
-    """{source: [(validation shard, logical digest)]} of the slots that have validation text."""
+    """{source: [(validation shard, logical digest)]} of slots with validation text; as `train_shards`."""
     return _shards(run, corpus, VALIDATION_FILE)
 
 
@@ -146,5 +146,5 @@ def _shards(run: Run, corpus: Sequence[Slot], file: str) -> dict[str, list[tuple
     for slot in corpus:
         files = run.store.manifest(slot.ref).files
         if file in files:
-            found.setdefault(slot.source, []).append((run.store.path(slot.ref) / file, files[file].logical))
+            found.setdefault(slot.source, []).append((run.store.place(slot.ref) / file, files[file].logical))
     return found

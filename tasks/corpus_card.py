@@ -66,7 +66,7 @@ def corpus_card(run: Run, facts: CorpusFacts, index: ArtifactRef, drops: Sequenc
         _licences(facts.all),
         _lengths(facts.all.lengths),
         _examples(drops),
-        f"Lies in {code(str(run.store.path(index)))}. Look into it: {code(f'textmill corpus {index} --browse')}.",
+        f"Lies in {code(run.store.address(index))}. Look into it: {code(f'textmill corpus {index} --browse')}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -94,11 +94,11 @@ def find_corpus(store: Store, text: str | None = None) -> Corpus:
         if chosen:
             return Corpus(index.ref, parts, chosen)
     if ref is None:
-        raise TextmillError(f"There is no corpus in {store.root} yet: `textmill run NAME --until corpus` makes one.")
+        raise TextmillError(f"There is no corpus in {store.where} yet: `textmill run NAME --until corpus` makes one.")
     if ref.stage == "documents":
         source, _, number = ref.name.rpartition("-")
         return Corpus(None, (Part(source, int(number) if number.isdigit() else 0, store.manifest(ref)),), (0,))
-    raise TextmillError(f"{ref} belongs to no corpus that is whole in {store.root}: run its recipe again.")
+    raise TextmillError(f"{ref} belongs to no corpus that is whole in {store.where}: run its recipe again.")
 
 
 def read_parts(store: Store, index: ArtifactRef) -> tuple[Part, ...]:

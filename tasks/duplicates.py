@@ -52,23 +52,25 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
     for slot in documents:
         chain = chained(chain, run.store.manifest(slot.ref), signed)
         identities.append(identity("duplicates", recipe, {"chain": chain}))
-    folders = [run.store.path(slot.ref) for slot in documents]
-    signatures = {slot.ref: SIGNATURES_FILE for slot in documents}
+    refs = [slot.ref for slot in documents]
+    folders = [run.store.place(ref) for ref in refs]
     with stage_work(run, "duplicates", len(documents)) as work:
         found = _Found()
         if near or lines:
             hits = {} if "duplicates" in run.refresh else run.store.find("duplicates", [one.key for one in identities])
             missing = [number for number, one in enumerate(identities) if one.key not in hits]
-            found = _join(folders, missing, config, run.runtime.worker_count)
+            with run.store.using(refs if missing else ()):
+                found = _join(folders, missing, config, run.runtime.worker_count)
         units = [
             Unit(slot.name, slot.label, its_identity, (slot.ref,),
                  partial(_find_duplicates, tuple(folders[: number + 1]), config,
-                         found.matches.get(number), found.lines.get(number)), reads=signatures)
+                         found.matches.get(number), found.lines.get(number)),
+                 reads=dict.fromkeys(refs[: number + 1], SIGNATURES_FILE))
             for number, (slot, its_identity) in enumerate(zip(documents, identities, strict=True))
         ]  # fmt: skip
-        refs = work.build(units)
+        made = work.build(units)
     run.finish("duplicates")
-    return with_refs(documents, refs)
+    return with_refs(documents, made)
 
 
 def _join(folders: Sequence[Path], wanted: Collection[int], config: DuplicatesConfig, workers: int) -> _Found:

@@ -53,6 +53,7 @@ def choose_tokenizer(run: Run, corpus: Sequence[Slot], config: TokenizerConfig, 
         identity("tokenizer", recipe, {"train": digests if config.kind != "gpt2" else []}),
         tuple(slot.ref for slot in corpus),
         partial(_make_tokenizer, paths, validation, config),
+        reads=tuple(slot.ref for slot in corpus),
     )
     return run_units(run, "tokenizer", [unit], in_parallel=False)[0]
 
@@ -69,7 +70,7 @@ def encode(run: Run, corpus: Sequence[Slot], tokenizer: ArtifactRef) -> list[Slo
     threads = max(1, run.runtime.worker_count // max(1, min(run.runtime.worker_count, len(corpus))))
     for slot in corpus:
         inputs: dict[str, str | list[str]] = {"corpus": slot.ref.digest, "tokenizer": tokenizer.digest}
-        make = partial(_encode, run.store.path(slot.ref), run.store.path(tokenizer), threads)
+        make = partial(_encode, run.store.place(slot.ref), run.store.place(tokenizer), threads)
         cited = (slot.ref, tokenizer)
         what = identity("tokens", {}, inputs)
         units.append(Unit(slot.name, slot.label, what, cited, make, reads=dict.fromkeys(cited, "*")))

@@ -33,7 +33,7 @@ def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationCon
         run.notes.append("There is no validation text, so the model was not scored: raise split.validation_share.")
         return None
     job = arrays.job(run) | {
-        "model_dir": str(run.store.path(model)),
+        "model_dir": str(run.store.place(model)),
         "bootstrap": asdict(config),
         "runtime": trainer_runtime(run.runtime),
     }
@@ -64,7 +64,7 @@ def sample(
     loaded = load_tokenizer(run.store.path(tokenizer))
     masked = is_masked(run.store.manifest(model).recipe.config["model"])
     job = asdict(config) | {
-        "model_dir": str(run.store.path(model)),
+        "model_dir": str(run.store.place(model)),
         "prompts": prompt_ids(loaded, prompts, masked),
         "count": 1,
         "eot_id": loaded.eot_id,
@@ -76,7 +76,7 @@ def sample(
         name,
         identity("samples", recipe, {"model": model.digest, "tokenizer": tokenizer.digest}),
         (model, tokenizer),
-        partial(_sample, job, list(prompts), run.store.path(tokenizer)),
+        partial(_sample, job, list(prompts), run.store.place(tokenizer)),
         reads={model: WEIGHTS, tokenizer: "*"},
     )
     return run_unit(run, "samples", unit)

@@ -24,7 +24,7 @@ def measure_overlap(
     run: Run, documents: Sequence[Slot], drops: Sequence[Slot], corpus: Sequence[Slot], index: ArtifactRef, name: str
 ) -> ArtifactRef:
     """Sample every slot and compare the samples; `index` is that of the corpus."""
-    path = run.store.path
+    place = run.store.place
     config = {"ngram": NGRAM, "one_in": ONE_IN}
     units = []
     for document, drop, slot in zip(documents, drops, corpus, strict=True):
@@ -33,13 +33,13 @@ def measure_overlap(
             "drops": run.store.manifest(drop.ref).files[DROPS_FILE].logical,
             "corpus": slot.ref.digest,
         }
-        make = partial(_sample, path(document.ref), path(drop.ref) / DROPS_FILE, path(slot.ref))
+        make = partial(_sample, place(document.ref), place(drop.ref) / DROPS_FILE, place(slot.ref))
         cited = (document.ref, drop.ref, slot.ref)
-        units.append(Unit(slot.name, slot.label, identity("overlap", config, inputs), cited, make))
+        units.append(Unit(slot.name, slot.label, identity("overlap", config, inputs), cited, make, reads=cited))
     with stage_work(run, "overlap", len(units) + 1) as work:
         samples = work.build(units)
         parts = [
-            SlotParts(slot.source, path(sample), path(drop.ref), path(slot.ref))
+            SlotParts(slot.source, place(sample), place(drop.ref), place(slot.ref))
             for slot, sample, drop in zip(corpus, samples, drops, strict=True)
         ]
         inputs = {
@@ -49,7 +49,9 @@ def measure_overlap(
         }
         whole = config | {"sources": [slot.source for slot in corpus]}
         its_identity = identity("overlap", whole, inputs)
-        unit = Unit(name, f"overlap in {name}", its_identity, (index, *samples), partial(_compare, parts))
+        reads = (*samples, *(slot.ref for slot in (*drops, *corpus)))
+        compare = partial(_compare, parts)
+        unit = Unit(name, f"overlap in {name}", its_identity, (index, *samples), compare, reads=reads)
         (ref,) = work.build([unit])
     run.finish("overlap")
     return ref

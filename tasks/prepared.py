@@ -35,7 +35,7 @@ def newest(run: Run) -> Prepared:
     value = run.store.refs.read(_pointer(run)).value
     remedy = f"Run the flow `corpus` (or `pipeline`) of recipe {run.recipe_name!r} first."
     if value is None:
-        raise TextmillError(f"The store {run.store.root} has no corpus of recipe {run.recipe_name!r}. {remedy}")
+        raise TextmillError(f"The store {run.store.where} has no corpus of recipe {run.recipe_name!r}. {remedy}")
     prepared = Prepared(
         documents=_slots(value["documents"]),
         shards=_slots(value["shards"]),

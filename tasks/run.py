@@ -75,5 +75,5 @@ class Run:
             "seconds": {stage: round(record.seconds, 3) for stage, record in self.records.items()},
             "metrics": self.metrics,
             "notes": [*self.notes, *self._notes_of_parts()],
-            "store": str(self.store.root),
+            "store": self.store.where,
         }

@@ -77,8 +77,8 @@ def run_card(run: Run, page: ArtifactRef, made: Made) -> str:
     folder = run.store.path(page)
     where = {
         "Report": folder / PAGE_FILE,
-        "Model": run.store.path(made.model),
-        "Samples": run.store.path(made.samples),
+        "Model": run.store.address(made.model),
+        "Samples": run.store.address(made.samples),
     }
     notes = read_notes(trace(run.store, made), run.notes)
     parts = [

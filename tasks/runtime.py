@@ -20,7 +20,8 @@ class Runtime(BaseModel):
 
     store: str | None = Field(
         None,
-        description="Folder of the store; unset: the environment's TEXTMILL_STORE, else artifacts/ of the project.",
+        description="Folder of the store, or s3://bucket/prefix; unset: the environment's TEXTMILL_STORE, else "
+        "artifacts/ of the project.",
     )
     offline: bool = Field(
         False,
@@ -92,10 +93,14 @@ def open_store(location: str | None = None) -> Store:
     """
     text = location or os.environ.get("TEXTMILL_STORE") or "artifacts"
     url = urlparse(text)
+    if url.scheme == "s3":
+        from data.storage.location import open_bucket
+
+        return open_bucket(text, PROJECT_ROOT)
     if url.scheme and url.scheme != "file":
         raise TextmillError(
-            f"The store {text!r} is a {url.scheme} URL, but stores live on local folders: "
-            "set TEXTMILL_STORE (or runtime.store) to a path or a file:// URL."
+            f"The store is a {url.scheme} URL, but stores live in local folders and in buckets of S3: "
+            "set TEXTMILL_STORE (or runtime.store) to a path, a file:// URL or s3://bucket/prefix."
         )
     path = unquote(url.path) if url.scheme else text
     try:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -76,7 +75,7 @@ def look(name: str, source: SourceConfig, store: Store, opened: str) -> tuple[li
     ledger_name, memo_name = f"ledgers/{source_id(source)}", f"looks/{source_id(source)}"
     with of_source(name):
         found = source.look(PROJECT_ROOT, store.refs.read(memo_name).value)
-    where = str(store.refs.root / ledger_name)
+    where = store.refs.place(ledger_name)
     forgotten = read_tombstones(store.refs, source_id(source)).holds_item
     slots: list[LedgerSlot] = []
     changes = Changes()
@@ -110,7 +109,7 @@ def _last_seen(name: str, source: SourceConfig, store: Store) -> tuple[list[Slot
             f"The source {name!r} ({source.kind}, {source.location()}) was never looked at from this store, and "
             "runtime.offline is true: run once without it, or set the source's `enabled` to false."
         )
-    where = str(store.refs.root / ledger_name)
+    where = store.refs.place(ledger_name)
     left = without(ledger, read_tombstones(store.refs, source_id(source)).holds_item, where)
     plans, capped = _plans(name, source, store, as_it_stands(left, where))
     return plans, [f"{name}: offline, so its text is that of the last look.", *capped]
@@ -193,9 +192,8 @@ def _unit(run: Run, source: SourceConfig, plan: SlotPlan) -> Unit:
     slot, store = plan.slot, run.store
     with of_source(slot.source):
         what = identity("raw", slot_identity(source, plan.items), {})
-    earlier = [store.path(ref) for ref in plan.earlier]
     lacks = [ref for ref in plan.earlier if ref.key == what.key and store.manifest(ref).counts.get(TO_ASK_AGAIN)]
-    make = partial(_fetch, slot.source, source, plan.items, earlier)
+    make = partial(_fetch, slot.source, source, plan.items, store, plan.earlier)
     again = bool(lacks) and not run.runtime.offline
     return Unit(slot.name, slot.label, what, (), make, again, here=source.reaches_network())  # which keeps one pace
 
@@ -204,9 +202,11 @@ def _fetch(
     name: str,
     source: SourceConfig,
     items: Sequence[SlotItem],
-    earlier: Sequence[Path],
+    store: Store,
+    earlier: Sequence[ArtifactRef],
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
-    with of_source(name):
-        return source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, earlier)
+    with store.using(earlier), of_source(name):
+        folders = [store.place(ref) for ref in earlier]
+        return source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, folders)

@@ -69,11 +69,14 @@ class Arrays:
         return (*(slot.ref for name in self.sources for slot in self.of(name)), self.tokenizer)
 
     def job(self, run: Run) -> dict[str, Any]:
-        """The `sources`, `token_bytes` and `eot_id` entries of RUN.json and EVAL.json."""
+        """The `sources`, `token_bytes` and `eot_id` entries of RUN.json and EVAL.json.
+
+        Whoever reads the files they name says so (`Unit.reads`, all of `refs`).
+        """
         tokenizer = run.store.path(self.tokenizer)
         sources = {}
         for name in self.sources:
-            paths = [run.store.path(slot.ref) for slot in self.of(name)]
+            paths = [run.store.place(slot.ref) for slot in self.of(name)]
             sources[name] = {"weight": self.weights[name]} | {
                 side: [_pair(path, side) for path in paths] for side in SIDES
             }

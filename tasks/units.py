@@ -48,7 +48,8 @@ class Unit:
     name   display name of the artifact; never part of its key
     label  what people see, e.g. `python-docs 3/8`
     again  whether it is made again though it is there
-    reads  artifacts whose bytes are compared with their manifests before it is made, and which of their files (fnmatch)
+    reads  artifacts whose files `make` reads at their `Store.place`, where they are brought first; those of their files
+           that the pattern takes (fnmatch) are compared with their manifests before
     here   whether only this process may make it, wherever others are made
     """
 
@@ -89,16 +90,17 @@ def build_unit(stage: str, label: str, job: Job) -> ArtifactRef:
         watch.note(f"{stage} {label} is being built by {holder}: waiting for its result")
 
     def make(build: Build) -> Facts:
-        for read, files in planned.reads.items():
-            store.require_whole(read, files)
-        try:
-            return planned.make(build, progress)
-        except (TextmillError, ending.EndingError):
-            raise
-        except Exception:  # what a library makes of damaged bytes, perhaps: then that is what to say
-            for read in planned.inputs:
-                store.require_whole(read)
-            raise
+        with store.using(planned.reads):
+            for read, files in planned.reads.items():
+                store.require_whole(read, files)
+            try:
+                return planned.make(build, progress)
+            except (TextmillError, ending.EndingError):
+                raise
+            except Exception:  # what a library makes of damaged bytes, perhaps: then that is what to say
+                for read in planned.inputs:
+                    store.require_whole(read)
+                raise
 
     ref = store.build(planned.identity, planned.name, make, planned.inputs, planned.again, wait)
     watch.built(stage, label)

@@ -55,3 +55,24 @@ def flow_server(starting_server):
     with temporary_settings({PREFECT_API_URL: starting_server.api, PREFECT_HOME: starting_server.home}):
         yield
         send_what_waits()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """moto's S3 server; one for all files of a worker."""
+    pytest.importorskip("s3fs", reason="needs the extra s3")
+    pytest.importorskip("moto", reason="needs the extra test")
+    from tests.s3_server import S3Server
+
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """The server, without mishaps, and the environment that finds it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    s3_server.set()
+    return s3_server

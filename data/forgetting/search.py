@@ -79,7 +79,7 @@ class _Search:
         seeds = self._seeds()
         self._refuse_several()
         if not (self.concerned or self._is_buried()):
-            raise NotHeldError(f"Nothing of {self.wanted} is in {self.holdings.store.root}. {self._near_names()}")
+            raise NotHeldError(f"Nothing of {self.wanted} is in {self.holdings.store.where}. {self._near_names()}")
         found = seeds | self._near(seeds)
         rows = found | self._copies(found)
         documents: dict[str, set[str]] = defaultdict(set)
@@ -105,7 +105,7 @@ class _Search:
             names = sorted({name for one in known for name in one.names})
             near = get_close_matches(name, names, 3) or names
             raise NotHeldError(
-                f"No source {name!r} was ever run into {self.holdings.store.root}; there are: {', '.join(near)}."
+                f"No source {name!r} was ever run into {self.holdings.store.where}; there are: {', '.join(near)}."
             )
         if self.wanted.is_whole_source and len(found) > 1:
             raise NotHeldError(

@@ -1,0 +1,332 @@
+"""The store in a bucket: artifacts that appear whole or not at all, for any number of machines.
+
+    manifests/<stage>/<key>.json             written last, only if it is as the builder saw it: it is the artifact
+    payload/<stage>/<key>/<attempt>/...      the files of one try to publish
+    refs/<name>.json                         mutable state, see data/storage/refs.py
+    claims/                                  only where the server knows no conditional writes
+
+and on every machine below its `root`: `work/` as in a local store (unfinished builds and locks: nobody else goes on
+with them), `cache/` (copies of what is read), `manifests/` (what was read of manifests), `uploads/` (notes on those
+that are not finished). Of two machines that build the same key both build, the first to publish wins, and the other
+adopts that.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from data.errors import TextmillError
+from data.facts import Facts
+from data.files import StorageError, make_folder, storage_errors
+from data.locks import owner_lock
+from data.manifest import ArtifactRef, Identity, Manifest, safe_name
+from data.storage.bucket import Bucket, at_once
+from data.storage.cache import Cache, cache_at
+from data.storage.conditional import Conditional, MovedError
+from data.storage.manifests import DAMAGED, WHOLE, Manifests, Record
+from data.storage.refs import BucketRefs
+from data.storage.uploads import FILES_AT_ONCE, Upload
+from data.store import Build, Store
+from data.verification import MANIFEST, Damage, inconsistencies
+
+log = logging.getLogger(__name__)
+
+_PAYLOAD = "payload/"
+_TRIES = 10  # to publish, when others change the same artifact again and again
+
+
+class BucketStore(Store):
+    """Artifacts in a bucket. Every method raises StorageError when server or disk refuses.
+
+    `find` looks once a machine whether a payload's files are all there, in their sizes, and trusts that from then on;
+    what later turns out to lack something is no hit any more.
+    """
+
+    MENDING = "The next run of their recipe on this machine builds these artifacts again, no others."
+
+    def __init__(self, bucket: Bucket, root: Path, cache_bytes: int) -> None:
+        super().__init__(root)
+        self.bucket, self.cache_bytes = bucket, cache_bytes
+        self.where = str(bucket)
+        conditional = Conditional(bucket)
+        self.refs = BucketRefs(bucket, conditional)
+        self._manifests = Manifests(bucket, conditional, self.root / "manifests")
+        self._seen: dict[tuple[str, str], str | None] = {}  # etags when builds began
+        self._for_life: dict[str, str] = {}  # entries of the cache that `path` holds, and their etags
+
+    def __reduce__(self) -> tuple[type["BucketStore"], tuple[Bucket, Path, int]]:
+        return BucketStore, (self.bucket, self.root, self.cache_bytes)
+
+    # -- finding ---------------------------------------------------------------------------------------------------
+
+    def find(self, stage: str, keys: Iterable[str]) -> dict[str, ArtifactRef]:
+        with storage_errors(self.root):
+            found = self._manifests.now(safe_name(stage), list(dict.fromkeys(keys)))
+            new = [record for record in found.values() if self._manifests.state(record) is None]
+            lacks = dict(zip((one.etag for one in new), at_once(self._lacks, new), strict=True))
+            self._manifests.note_state((one for one in new if not lacks[one.etag]), WHOLE)
+            self._manifests.note_state((one for one in new if lacks[one.etag]), DAMAGED)
+            hits = {}
+            for key, record in found.items():
+                if self._manifests.state(record) == WHOLE:
+                    hits[key] = record.ref
+                else:
+                    why = lacks.get(record.etag) or "it was found so before"
+                    log.warning("%s is damaged and will be built again: %s", record.ref, why)
+            return hits
+
+    def path(self, ref: ArtifactRef) -> Path:
+        with storage_errors(self.root):
+            record = self._record(ref)
+            entry = _entry(record)
+            if self._for_life.get(entry) != record.etag:
+                record = self._hold(record)
+                self._for_life[_entry(record)] = record.etag
+            return self._cache.place(_entry(record))
+
+    def place(self, ref: ArtifactRef) -> Path:
+        with storage_errors(self.root):
+            return self._cache.place(_entry(self._record(ref)))
+
+    @contextmanager
+    def using(self, refs: Iterable[ArtifactRef]) -> Iterator[None]:
+        held: list[Record] = []
+        try:
+            with storage_errors(self.root):
+                for ref in refs:
+                    held.append(self._hold(self._record(ref)))
+            yield
+        finally:
+            for record in held:
+                self._cache.release(_entry(record))
+
+    def address(self, ref: ArtifactRef) -> str:
+        return f"{self.bucket}/{_payload(self._record(ref))}"
+
+    def manifest(self, ref: ArtifactRef) -> Manifest:
+        with storage_errors(self.root):
+            return self._record(ref).manifest
+
+    def stages(self) -> list[str]:
+        return self._manifests.stages()
+
+    def manifests(self, stage: str | None = None) -> Iterator[Manifest]:
+        for one in [safe_name(stage)] if stage else self.stages():
+            with storage_errors(self.root):
+                found = [record.manifest for record in self._manifests.now(one).values()]
+            yield from sorted(found, key=lambda manifest: (manifest.created, manifest.key))
+
+    def _beginning_with(self, stage: str, start: str) -> list[tuple[str, str]]:
+        found = self._manifests.now(stage, list(self._manifests.etags(stage, start)))
+        return [(record.manifest.name, key) for key, record in found.items()]
+
+    # -- publishing ------------------------------------------------------------------------------------------------
+
+    def _make_and_publish(
+        self, identity: Identity, name: str, make: Callable[[Build], Facts], inputs: Iterable[ArtifactRef], work: Path
+    ) -> ArtifactRef:
+        place = safe_name(identity.stage), identity.key
+        self._seen[place] = self._manifests.etag(*place)
+        try:
+            return super()._make_and_publish(identity, name, make, inputs, work)
+        finally:
+            del self._seen[place]
+
+    def _publish(self, out: Path, manifest: Manifest) -> ArtifactRef:
+        """Bring the files of `out` up, then the manifest; adopt what others have published since the build began."""
+        stage, key = place = safe_name(manifest.recipe.stage), manifest.key
+        upload = Upload(self.bucket, f"{_PAYLOAD}{stage}/{key}/", self.root / "uploads" / f"{stage}-{key}.json")
+        for _ in range(_TRIES):
+            etag = self._manifests.etag(*place)
+            theirs = self._manifests.now(stage, [key]).get(key) if etag else None
+            whole = theirs is not None and self._is_whole(theirs)
+            if theirs and whole and (etag != self._seen[place] or _payload_is_equal(theirs, manifest)):
+                if upload.attempt != theirs.attempt:
+                    upload.discard()
+                upload.forget()
+                shutil.rmtree(out)
+                return theirs.ref
+            if theirs and theirs.attempt == upload.attempt:
+                upload.begin_anew()
+            try:
+                upload.send(out, manifest.files)
+                record = self._manifests.put(manifest, upload.attempt, etag)
+                break
+            except (MovedError, FileNotFoundError) as error:
+                log.info("%s was changed by another machine meanwhile (%s): looking again", manifest.ref, error)
+        else:
+            raise StorageError(f"Cannot publish {manifest.ref} in {self.where}: other machines keep changing it.")
+        upload.forget()
+        if theirs:
+            self._delete_payload(_payload(theirs))
+        (out / MANIFEST).write_text(record.text, encoding="utf-8")
+        self._cache.take(out, _entry(record))
+        return record.ref
+
+    def remove(self, ref: ArtifactRef) -> bool:
+        stage = safe_name(ref.stage)
+        with storage_errors(self.root):
+            work = self.root / "work" / f"{stage}-{ref.key}"
+            make_folder(work.parent)
+            with owner_lock(work.with_name(work.name + ".lock")):
+                there = self._manifests.etag(stage, ref.key) is not None
+                self._manifests.delete(stage, ref.key)
+                self._delete_payload(f"{_PAYLOAD}{stage}/{ref.key}/")
+                for entry in self._cache.entries():
+                    if entry.startswith(f"{stage}/") and entry.endswith(f"-{ref.key}"):
+                        self._cache.drop(entry)
+                self._manifests.forget(stage, ref.key)
+                return there
+
+    def sweep(self) -> list[str]:
+        """As in a local store; and what others have removed from the bucket leaves this machine's copies."""
+        with storage_errors(self.root):
+            cached = [entry.split("/") for entry in self._cache.entries()]
+            for stage in sorted({stage for stage, _ in cached} | set(self._manifests.remembered_stages())):
+                etags = self._manifests.etags(stage)
+                self._manifests.keep_only(stage, etags)
+                for name in [name for its, name in cached if its == stage and name.rpartition("-")[2] not in etags]:
+                    self._cache.drop(f"{stage}/{name}")
+        return super().sweep()
+
+    def _is_left_over(self, work: Path) -> bool:
+        stage, _, key = work.name.rpartition("-")
+        record = self._manifests.now(stage, [key]).get(key) if len(key) == 16 else None
+        if record is None:
+            return False
+        newest = max((path.stat().st_mtime for path in (work / "keep").rglob("*") if path.is_file()), default=0)
+        return datetime.fromtimestamp(newest, UTC) <= datetime.fromisoformat(record.manifest.created)
+
+    # -- verifying -------------------------------------------------------------------------------------------------
+
+    def verify(self, ref: ArtifactRef | None = None) -> Iterator[Damage]:
+        """Read every file of one artifact or of all anew from the bucket; keeps nothing of it."""
+        with storage_errors(self.root):
+            if ref:
+                yield from self._verify_one(safe_name(ref.stage), ref.key)
+            else:
+                for stage in self.stages():
+                    for key in self._manifests.etags(stage):
+                        yield from self._verify_one(stage, key)
+
+    def _verify_one(self, stage: str, key: str) -> Iterator[Damage]:
+        record = self._manifests.now(stage, [key]).get(key)
+        if record is None:
+            yield Damage(f"{stage}/{key}", Path(stage) / key / MANIFEST, "cannot be read, or is gone")
+            return
+        ref, place = str(record.ref), _payload(record)
+        damages = list(inconsistencies(record.manifest, ref, Path(ref) / MANIFEST))
+        files = record.manifest.files
+        digests = at_once(lambda path: self._digest(place + path), list(files), FILES_AT_ONCE)
+        for (path, entry), digest in zip(files.items(), digests, strict=True):
+            if digest is None:
+                damages.append(Damage(ref, Path(ref) / path, "is missing"))
+            elif digest != entry.sha256:
+                problem = f"sha256 is {digest[:12]}, its manifest says {entry.sha256[:12]}"
+                damages.append(Damage(ref, Path(ref) / path, problem))
+        for one in self.bucket.objects(place):
+            if (path := one.key.removeprefix(place)) not in files:
+                damages.append(Damage(ref, Path(ref) / path, "is not in the manifest"))
+        if any(not damage.is_observation for damage in damages):
+            self._manifests.note_state([record], DAMAGED)
+        yield from damages
+
+    def _digest(self, key: str) -> str | None:
+        try:
+            return self.bucket.digest(key)
+        except FileNotFoundError:
+            return None
+
+    # -- inner -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _cache(self) -> Cache:
+        return cache_at(self.root / "cache", self.cache_bytes)
+
+    def _record(self, ref: ArtifactRef) -> Record:
+        """What is published under a reference's key, as this process has seen it last."""
+        stage = safe_name(ref.stage)
+        record = self._manifests.known(stage, ref.key) or self._manifests.now(stage, [ref.key]).get(ref.key)
+        if record is None:
+            raise TextmillError(f"{ref} is not in the store {self.where}: run its recipe again to have it built.")
+        return record
+
+    def _lacks(self, record: Record) -> str | None:
+        """The first file of a payload that is not there or has another size, in words."""
+        place = _payload(record)
+        there = {one.key.removeprefix(place): one.bytes for one in self.bucket.objects(place)}
+        for path, entry in record.manifest.files.items():
+            if path not in there:
+                return f"{self.bucket}/{place}{path} is missing"
+            if there[path] != entry.bytes:
+                return f"{self.bucket}/{place}{path} has {there[path]} bytes, its manifest says {entry.bytes}"
+        return None
+
+    def _is_whole(self, record: Record) -> bool:
+        return self._manifests.state(record) != DAMAGED and self._lacks(record) is None
+
+    def _hold(self, record: Record) -> Record:
+        """Bring an artifact into the cache and hold it there; returns what is there, which may be newer."""
+        stage, key = record.stage, record.ref.key
+        while True:
+            try:
+                self._cache.hold(_entry(record), record.text, record.bytes, partial(self._fetch, record))
+                return record
+            except _DamagedError as error:
+                now = self._manifests.now(stage, [key]).get(key)
+                if now is not None and now.etag != record.etag:  # built anew by another machine meanwhile
+                    record = now
+                    continue
+                self._manifests.note_state([record], DAMAGED)
+                raise TextmillError(
+                    f"{record.ref} in {self.where} is damaged ({error}): run its recipe again, which builds it anew."
+                ) from None
+
+    def _fetch(self, record: Record, to: Path) -> None:
+        place, files = _payload(record), record.manifest.files
+
+        def fetch(path: str) -> None:
+            target = to / path
+            if not target.resolve().is_relative_to(to.resolve()):
+                raise _DamagedError(f"{path} leads out of the artifact")
+            make_folder(target.parent)
+            if target.exists() and target.stat().st_size > files[path].bytes:
+                target.unlink()
+            digest = None
+            for _ in range(2):  # what is wrong may be what an older download left
+                try:
+                    digest = self.bucket.download(place + path, target)
+                except FileNotFoundError as error:
+                    if self.bucket.head(place + path) is None:
+                        raise _DamagedError(f"{error} is missing") from None
+                if digest == files[path].sha256:
+                    return
+                target.unlink(missing_ok=True)
+            raise _DamagedError(f"sha256 of {place}{path} is {str(digest)[:12]}, not {files[path].sha256[:12]}")
+
+        for path in [path for path in to.rglob("*") if path.is_file() and path.relative_to(to).as_posix() not in files]:
+            path.unlink()
+        at_once(fetch, list(files), FILES_AT_ONCE)
+
+    def _delete_payload(self, below: str) -> None:
+        self.bucket.delete([one.key for one in self.bucket.objects(below)])
+
+
+class _DamagedError(Exception):
+    """The payload is not what the manifest says."""
+
+
+def _entry(record: Record) -> str:
+    return f"{record.stage}/{safe_name(record.manifest.name)}-{record.ref.key}"
+
+
+def _payload(record: Record) -> str:
+    return f"{_PAYLOAD}{record.stage}/{record.ref.key}/{record.attempt}/"
+
+
+def _payload_is_equal(record: Record, manifest: Manifest) -> bool:
+    return record.manifest.payload_digest == manifest.payload_digest
