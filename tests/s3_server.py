@@ -1,7 +1,7 @@
 """moto's S3 server in a process of its own, with a log of requests and a few mishaps.
 
-moto answers in threads and looks at a condition before it writes, which S3 does in one step: so one request is worked on
-after the other here. `python -m tests.s3_server` prints the port it listens on.
+moto answers in threads and looks at a condition before it writes, which S3 does in one step: so one request is worked
+on after the other here. `python -m tests.s3_server` prints the port it listens on.
 """
 
 import contextlib
@@ -111,7 +111,7 @@ def serve() -> None:
                 f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>key {KEY_ID} is not right</Message></Error>"
             )
             start(f"{state['status']} No", [("Content-Type", "application/xml")])
-            return [text.encode()]
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [text.encode()]
         if environ["REQUEST_METHOD"] == "PUT":
             if state.get("unconditional"):
                 environ.pop("HTTP_IF_NONE_MATCH", None)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from data.digests import text_digest
 from data.errors import TextmillError
 from data.files import REMEDIES
 from data.storage.troubles import GONE, code_of, trouble
@@ -62,13 +64,9 @@ class Bucket:
     def __init__(self, name: str, prefix: str) -> None:
         self.name = name
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._opened: tuple[int, Any] | None = None
 
     def __str__(self) -> str:
         return f"s3://{self.name}/{self.prefix}".rstrip("/")
-
-    def __reduce__(self) -> tuple[type["Bucket"], tuple[str, str]]:
-        return Bucket, (self.name, self.prefix)
 
     # -- small objects ---------------------------------------------------------------------------------------------
 
@@ -191,19 +189,27 @@ class Bucket:
 
     def _fs(self) -> Any:
         """The connection of this process."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            try:
-                import s3fs
-            except ImportError:
-                raise TextmillError(
-                    f"The store {self} needs the extra s3: pip install -c constraints.txt -e '.[s3]'."
-                ) from None
-            fs = s3fs.S3FileSystem(
-                config_kwargs=TIMEOUTS | {"max_pool_connections": 2 * AT_ONCE}, skip_instance_cache=True
-            )
-            fs.retries = 1  # botocore tries again itself, and waits in between
-            self._opened = os.getpid(), fs
-        return self._opened[1]
+        try:
+            return _connection(os.getpid(), _settings())
+        except ImportError:
+            raise TextmillError(
+                f"The store {self} needs the extra s3: pip install -c constraints.txt -e '.[s3]'."
+            ) from None
+
+
+def _settings() -> str:
+    """What tells one set of settings in the environment from another, without holding them."""
+    return text_digest("\n".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name[:4] == "AWS_"))
+
+
+@lru_cache(maxsize=8)
+def _connection(process: int, settings: str) -> Any:
+    """Opening one takes half a second, so all buckets share it, and no process takes over that of its parent."""
+    import s3fs
+
+    fs = s3fs.S3FileSystem(config_kwargs=TIMEOUTS | {"max_pool_connections": 2 * AT_ONCE}, skip_instance_cache=True)
+    fs.retries = 1  # botocore tries again itself, and waits in between
+    return fs
 
 
 def at_once(function: Callable[[T], R], items: Sequence[T], threads: int = AT_ONCE) -> list[R]:
