@@ -4,6 +4,7 @@ Everything is read as a stream, one row group at a time. Of documents that clean
 of each reason, with how they begin; all of them are found by reading their raw slot again and judging as it was judged.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ from data.sources.base import SourceConfig, of_source
 from data.store import Store
 from tasks.corpus_parts import Corpus, Part, documents_path
 from tasks.registry import VERSIONS
-from tasks.report_facts import read_json
 
 DUPLICATE = "duplicate"
 PASSAGE_CHARACTERS = 100  # on both sides of what was searched for
@@ -256,4 +256,5 @@ def _chosen(corpus: Corpus) -> list[Part]:
 
 
 def _drops(store: Store, part: Part) -> dict[str, Any]:
-    return read_json(store.path(part.documents.ref) / DROPS_FILE)
+    drops: dict[str, Any] = json.loads(store.read(part.documents.ref, DROPS_FILE))
+    return drops

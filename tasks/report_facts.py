@@ -214,8 +214,8 @@ def _sources(store: Store, made: Made) -> list[SourceFacts]:
 
 def _benchmarks(store: Store, made: Made) -> Iterator[BenchmarkFacts]:
     """The benchmarks by name; an item that stands in several slots counts once."""
-    paths = [store.path(ref) / CONTAMINATION_FILE for ref in made.documents]
-    reports = [read_json(path) for path in paths if path.exists()]
+    held = [ref for ref in made.documents if CONTAMINATION_FILE in store.manifest(ref).files]
+    reports = [json.loads(store.read(ref, CONTAMINATION_FILE)) for ref in held]
     counts = add_up(store.manifest(ref).counts for ref in made.documents)
     for name, about in sorted(reports[0].items()) if reports else ():
         found = {line for report in reports for line in report[name]["found"]}

@@ -3,6 +3,7 @@
 None of it is part of an identity; any of it may be missing, and then the report does without. Knows nothing of pages.
 """
 
+import json
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -182,7 +183,7 @@ def read_drops(store: Store, documents: Iterable[ArtifactRef]) -> list[Drop]:
     counts: Counter[str] = Counter()
     examples: dict[str, list[Mapping[str, Any]]] = {}
     for ref in documents:
-        drops = read_json(store.path(ref) / DROPS_FILE)
+        drops = json.loads(store.read(ref, DROPS_FILE))
         counts.update(drops["counts"])
         for reason, found in drops["examples"].items():
             shown = examples.setdefault(reason, [])
@@ -277,8 +278,10 @@ def _observed_file(store: Store, ref: ArtifactRef, name: str) -> Path:
 
 
 def _build_seconds(store: Store, ref: ArtifactRef) -> float | None:
-    path = store.path(ref) / OBSERVED / "build.json"
-    return float(read_json(path)["seconds"]) if path.exists() else None
+    try:
+        return float(json.loads(store.read(ref, f"{OBSERVED}/build.json"))["seconds"])
+    except FileNotFoundError:
+        return None
 
 
 def _parse(name: str) -> ArtifactRef:

@@ -79,6 +79,10 @@ class Cache:
                 self._use(entry, text)
         return self.place(entry)
 
+    def holds(self, entry: str, text: str) -> bool:
+        """Whether this version of an entry is here now."""
+        return self._is_here(entry, text)
+
     def release(self, entry: str) -> None:
         """Take back one `hold`."""
         with self._lock:

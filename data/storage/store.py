@@ -11,6 +11,7 @@ that are not finished). Of two machines that build the same key both build, the 
 adopts that.
 """
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -103,6 +104,16 @@ class BucketStore(Store):
         finally:
             for record in held:
                 self._cache.release(_entry(record))
+
+    def read(self, ref: ArtifactRef, file: str) -> bytes:
+        with storage_errors(self.root):
+            record = self._record(ref)
+            if file in record.manifest.files and not self._cache.holds(_entry(record), record.text):
+                content = self.bucket.get(_payload(record) + file)
+                digest = hashlib.sha256(content.body).hexdigest() if content else ""
+                if content and digest == record.manifest.files[file].sha256:
+                    return content.body
+            return super().read(ref, file)
 
     def address(self, ref: ArtifactRef) -> str:
         return f"{self.bucket}/{_payload(self._record(ref))}"

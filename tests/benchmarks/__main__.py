@@ -11,6 +11,7 @@ NAMES = (
     "discord",
     "reddit",
     "orchestration",
+    "store_listing",
     "quality_rules",
     "near_duplicates",
     "boilerplate",
