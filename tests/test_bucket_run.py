@@ -46,7 +46,8 @@ def test_two_machines_share_one_store(s3, tmp_path, prefect_home):
     url = f"s3://{s3.bucket()}/mill"
     write_texts(tmp_path / "texts")
     one, two = (Machine(tmp_path / name, url, prefect_home) for name in ("one", "two"))
-    settings = [f"--set={name}={json.dumps(value)}" for name, value in recipe(tmp_path).items() if name not in ("name", "sources")]  # fmt: skip
+    values = {name: value for name, value in recipe(tmp_path).items() if name not in ("name", "sources")}
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in values.items()]
     command = ["run", "folder", "--path", str(tmp_path / "texts"), "--json", "--set=sources.folder.slot_bytes=10000"]
     first = json.loads(one.run(*command, *settings).splitlines()[-1])
     assert first["store"] == url

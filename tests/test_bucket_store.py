@@ -93,6 +93,21 @@ def test_finding_and_listing_ask_for_no_payload(store, machine, s3):
     assert len(s3.requests()) == 1
 
 
+def test_files_come_when_they_are_used_and_one_may_come_alone(store, machine, s3):
+    ref, other = store.build(toy(), "x", fill), machine("two")
+    assert other.read(ref, "deep/er/data.bin") == b"some text"
+    place = other.place(ref)
+    assert not place.exists()
+    with other.using([ref]):
+        assert files(place).keys() == files(store.path(ref)).keys()
+    s3.requests()
+    assert other.read(ref, "deep/er/data.bin") == b"some text"
+    assert other.path(ref) == place
+    assert s3.requests() == []
+    with pytest.raises(FileNotFoundError):
+        other.read(ref, "none")
+
+
 def test_many_keys_are_looked_up_by_listing(store, s3):
     store.build(toy(), "x", fill)
     s3.requests()
@@ -357,6 +372,15 @@ def test_what_the_server_refuses_is_one_line_without_secrets(store, s3, caplog, 
     assert not [secret for secret in (SECRET, KEY_ID) if secret in text]
     s3.set()
     assert objects(store) == in_work(store) == []
+
+
+def test_missing_credentials_are_named(store, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(StorageError, match="no usable credentials were found: set AWS_PROFILE"):
+        store.stages()
 
 
 def test_a_publication_that_is_refused_is_not_seen(store, machine, s3):
