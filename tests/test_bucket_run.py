@@ -27,6 +27,7 @@ class Machine:
         own = {"HOME": self.folder, "PREFECT_HOME": self.folder / "prefect", "TEXTMILL_CACHE": self.folder / "cache"}
         environment |= {name: str(path) for name, path in own.items()}
         environment |= {"TEXTMILL_STORE": self.url, "PYTHONPATH": str(ROOT)}
+        environment["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "400"
         done = subprocess.run(
             [sys.executable, "-m", "flows", *arguments],
             capture_output=True, text=True, cwd=self.folder, env=environment, timeout=600,
