@@ -1,11 +1,10 @@
 """Listing 10,000 artifacts: `python -m tests.benchmarks.store_listing [COUNT]`.
 
 The same artifacts lie in a local store and, without their payload, which no listing looks at, in a bucket of moto's
-server on this machine. `manifests` is what `textmill
-ls` reads, `find` what a run does with all keys of a stage; each is a new process's first look. In the bucket the first
-look of a new machine reads every manifest once, the next ones read a listing and what the machine remembers. moto's
-share of the time is its own: what the listing takes alone is shown beside it. Where other work runs beside it, the time
-on the processor says more than that on the clock.
+server on this machine. `manifests` is what `textmill ls` reads, `find` what a run does with all keys of a stage; each
+is a new process's first look. In the bucket the first look of a new machine reads every manifest once, the next ones
+read a listing and what the machine remembers. moto's share of the time is its own: what the listing takes alone is
+shown beside it. Where other work runs beside it, the time on the processor says more than that on the clock.
 """
 
 import json
