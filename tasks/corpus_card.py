@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from data.facts import counted
 from data.manifest import ArtifactRef
-from tasks.corpus_facts import CorpusFacts, TextFlow, gather_corpus_facts
+from tasks.corpus_facts import OWN_STEPS, CorpusFacts, TextFlow, gather_corpus_facts
 from tasks.corpus_parts import Part
 from tasks.markdown import block, code, plain, table
 from tasks.progress import run_logger
@@ -112,10 +112,12 @@ def _sources(facts: CorpusFacts) -> str:
 
 
 def _steps(flow: TextFlow) -> str:
+    steps = flow.steps
+    shown = [step for place, step in enumerate(steps) if place < MAX_ROWS or step.name in OWN_STEPS]
     rows = [
         (plain(step.name.replace("_", " ")), number(step.documents), _share(step.documents, flow.documents_in),
          number(step.characters))
-        for step in flow.steps[:MAX_ROWS]
+        for step in shown
     ]  # fmt: skip
     return "## What was taken\n\n" + table(("Rule", "Documents", "Share", "Characters"), rows) if rows else ""
 

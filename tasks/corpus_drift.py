@@ -14,7 +14,7 @@ from tasks.corpus_parts import Part, indexes, read_slots
 
 TIMES = 5  # a rule that takes so much more of the documents is flagged
 MIN_DOCUMENTS = 20  # dropped by the rule among what is new; fewer are taken for chance
-DUPLICATES_RULE = "duplicates"
+DUPLICATES_RULE, BOILERPLATE_RULE = "duplicates", "boilerplate"
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,9 @@ def _dropped_by_cleaning(parts: Iterable[Part]) -> tuple[dict[str, int], int]:
 def _copies(parts: Iterable[Part]) -> tuple[dict[str, int], int]:
     counts = [part.shards.counts for part in parts if part.shards]
     return (
-        {DUPLICATES_RULE: sum(int(one["duplicates_dropped"]) for one in counts)},
+        {
+            DUPLICATES_RULE: sum(int(one["duplicates_dropped"]) for one in counts),
+            BOILERPLATE_RULE: sum(int(one.get("dropped_boilerplate", 0)) for one in counts),
+        },
         sum(int(one["documents_in"]) for one in counts),
     )

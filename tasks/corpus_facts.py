@@ -18,7 +18,9 @@ from tasks.corpus_parts import Part, read_matches
 from tasks.report_facts import Counts, add_up
 
 DUPLICATES = "duplicates"
+BOILERPLATE = "boilerplate"
 EDITING = "editing"
+OWN_STEPS = (EDITING, DUPLICATES, BOILERPLATE)  # shown however many rules take more
 UNSAID = "not broken down"
 _EDITED, _TIMES, _LINES = "edited_", "edits_", "c4_lines_removed_"
 
@@ -120,8 +122,13 @@ class TextFlow:
         cleaned = int(count.get("characters_out", 0))
         if edited := self.characters_in - dropped - cleaned:
             took.append(Step(EDITING, 0, edited))
+        lines, emptied = (
+            int(self.corpus.get(name, 0)) for name in ("boilerplate_characters_removed", "dropped_boilerplate")
+        )
         if copies := int(self.corpus.get("duplicates_dropped", 0)):
-            took.append(Step(DUPLICATES, copies, cleaned - self.characters_kept))
+            took.append(Step(DUPLICATES, copies, cleaned - self.characters_kept - lines))
+        if lines:
+            took.append(Step(BOILERPLATE, emptied, lines))
         return took
 
 

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from tasks.corpus_facts import EDITING, CorpusFacts, TextFlow
+from tasks.corpus_facts import OWN_STEPS, CorpusFacts, TextFlow
 from tasks.pictures import COLOURS, DOTS_PER_INCH, Colours, Theme, png_of
 
 WIDTH, ROW_HEIGHT, FRAME_HEIGHT = 9.6, 0.42, 1.2  # inches
-MAX_RULES = 10  # rows of rules; further ones share a row
+MAX_RULES = 9  # rows of rules of cleaning; further ones share a row
 MAX_SOURCES = 4  # with colours of their own; further ones share one
 _SOURCES: dict[Theme, tuple[str, ...]] = {
     "light": ("#b4441a", "#8fa3b8", "#44624f", "#d3a531", "#735a80"),
@@ -31,9 +31,8 @@ def draw_waterfall(facts: CorpusFacts, theme: Theme) -> bytes:
     colours = COLOURS[theme]
     sources = _grouped(facts.sources)
     names = [step.name for step in facts.all.steps]
-    rules = [name for name in names if name != EDITING][:MAX_RULES]
-    rules += [EDITING] if EDITING in names else []
-    rules = sorted(rules, key=names.index)
+    own = [name for name in names if name in OWN_STEPS]
+    rules = sorted([*[name for name in names if name not in own][:MAX_RULES], *own], key=names.index)
     documents, characters = (waterfall_rows(sources, rules, what) for what in ("documents", "characters"))
     height = FRAME_HEIGHT + ROW_HEIGHT * len(documents)
     figure = Figure((WIDTH, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor=colours.page)

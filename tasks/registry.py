@@ -39,7 +39,7 @@ VERSIONS: dict[Stage, int] = {
     "model": 1,
     "evaluation": 1,
     "samples": 1,
-    "report": 4,
+    "report": 5,
 }
 
 

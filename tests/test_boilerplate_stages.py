@@ -18,6 +18,9 @@ from data.sources.base import RawDocument
 from flows.corpus import corpus
 from flows.recipe import Recipe
 from tasks import duplicates
+from tasks.corpus_facts import BOILERPLATE, DUPLICATES, gather_corpus_facts
+from tasks.corpus_parts import find_corpus
+from tasks.corpus_pictures import waterfall_rows
 from tasks.report import FACTS_FILE, PAGE_FILE, report
 from tasks.runtime import Runtime, open_store
 from tests.report_toys import EVIL, toy_made, toy_run
@@ -95,6 +98,15 @@ def texts_of(growing, built, stage, file):
     return slots
 
 
+def steps_of(growing):
+    """What each rule took of the newest corpus, as its card has it."""
+    made = find_corpus(growing.store)
+    flow = gather_corpus_facts(growing.store, made.index, made.parts, "custom").all
+    drawn = waterfall_rows([("all", [flow])], [step.name for step in flow.steps], "characters")
+    assert drawn[0][1][0] - sum(parts[0] for _, parts in drawn[1:-1]) == drawn[-1][1][0]
+    return [(step.name, step.documents, step.characters) for step in flow.steps]
+
+
 def test_a_growing_corpus_keeps_its_lists_and_shards(tmp_path, monkeypatch):
     growing = Growing(tmp_path)
     growing.add(range(15))
@@ -107,6 +119,11 @@ def test_a_growing_corpus_keeps_its_lists_and_shards(tmp_path, monkeypatch):
     assert sum(NOTICE in text for text in expected) == 5
     left = [text for slot in texts_of(growing, first, "corpus", "train.parquet") for text in slot]
     assert left == [text for at, text in enumerate(expected) if text not in expected[:at]]
+    distinct = list(dict.fromkeys(text for slot in kept for text in slot))
+    assert steps_of(growing)[-2:] == [
+        (DUPLICATES, 2, 2 * len(EMPTY)),
+        (BOILERPLATE, len(distinct) - len(left), sum(map(len, distinct)) - sum(map(len, left))),
+    ]
     joined = []
     join = duplicates._frequent_lines
     monkeypatch.setattr(duplicates, "_frequent_lines", lambda *given: joined.append(given[1]) or join(*given))
@@ -154,4 +171,4 @@ def test_the_report_shows_what_went(tmp_path):
     assert counts["dropped_boilerplate"] == counts["boilerplate_lines_removed"] == 23  # 15 to 40, less 3
     other = toy_run(tmp_path / "other")
     plain = other.store.path(report(other, toy_made(other, scored=False), {}, "toy")) / PAGE_FILE
-    assert "boilerplate" not in plain.read_text()
+    assert "boilerplate" not in plain.read_text() and '<td class="words">boilerplate</td>' in page

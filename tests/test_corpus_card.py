@@ -123,6 +123,15 @@ def test_older_artifacts_without_breakdowns_still_add_up():
     ]
 
 
+def test_what_copies_and_lines_took_is_shown_behind_however_many_rules(run):
+    counts = {f"dropped_rule_{number:02d}": 100 - number for number in range(30)} | {"characters_out": 500}
+    kept = {"duplicates_dropped": 2, "dropped_boilerplate": 1, "boilerplate_characters_removed": 30}
+    flow = TextFlow("all", 1, counts, kept | {"train_characters": 400}, 0, {}, {}, {}, {})
+    shown = card_module._steps(flow).splitlines()
+    assert shown[-2:] == ["| duplicates | 2 | 200.0% | 70 |", "| boilerplate | 1 | 100.0% | 30 |"]
+    assert "rule 19" in shown[-4] and "editing" in shown[-3]
+
+
 def test_the_card_says_what_was_read_dropped_and_kept(run, monkeypatch):
     index = toy_corpus(
         run.store,
@@ -222,4 +231,4 @@ def test_a_run_goes_on_when_prefect_does_not_take_its_card(run, caplog):
 
 
 def test_the_page_about_a_corpus_is_made_again_with_its_new_section():
-    assert VERSIONS["report"] == 4
+    assert VERSIONS["report"] == 5
