@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from data.cleaning import CleanConfig, judge, normalise
@@ -20,7 +21,9 @@ from data.overlap.decontaminating import CONTAMINATED, Decontaminator, Finding
 from data.privacy.config import PersonalType
 from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
+from data.quality.rules import Observed
 from data.quality.rules import judged as judged_by_rules
+from data.scores import LANGUAGE_SCORE, ScoreCounts
 from data.shards import DOCUMENTS, table_of
 from data.sources.base import RawDocument
 
@@ -39,6 +42,8 @@ class Kept(NamedTuple):
     edits: Counter[str]
     removed: Mapping[str, int] = MappingProxyType({})  # by setting of C4's rules
     cut: Finding | None = None  # text of benchmarks that was cut out
+    confidence: float | None = None  # that it is in a wanted language
+    place: int = -1  # among the documents of its batch that the rules of quality judged
 
 
 class Left(NamedTuple):
@@ -52,7 +57,8 @@ class Left(NamedTuple):
 class Batch:
     """Documents as Python values; in their texts personal data of `types` were replaced.
 
-    `languages` counts all documents whose language was judged, over all batches.
+    Over all batches `languages` counts all documents whose language was judged, and `scores` has the spread of what
+    those that are kept were judged by.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Batch:
         self._decontaminator = decontaminator
         self.rows: list[Kept] = []
         self.languages: Counter[str] = Counter()
+        self.scores = ScoreCounts()
         self._characters = 0
 
     def add(self, row: Kept) -> None:
@@ -85,25 +92,40 @@ class Batch:
         and return them as they were, with the reasons; those that stay may have been edited."""
         languages = self._config.languages
         unwanted = self._sift_languages(languages) if languages else []
-        unwanted += self._sift_quality()
+        observed: list[Observed] = []
+        unwanted += self._sift_quality(observed)
         if self._decontaminator:
             unwanted += self._sift_benchmarks(self._decontaminator)
+        self._count_scores(observed)
         return unwanted
 
+    def _count_scores(self, observed: Sequence[Observed]) -> None:
+        """Count what the documents that are left were judged by."""
+        if self._config.languages:
+            self.scores.add(LANGUAGE_SCORE, [row.confidence or 0 for row in self.rows])
+        places = [row.place for row in self.rows]
+        for name in observed[0] if observed else ():
+            self.scores.add(name, np.concatenate([part[name] for part in observed])[places])
+
     def _sift_languages(self, config: LanguageConfig) -> list[Left]:
-        judged = list(zip(self.rows, judge_languages([row.text for row in self.rows], config), strict=True))
+        sure: list[float] = []
+        judged = list(zip(self.rows, judge_languages([row.text for row in self.rows], config, sure), strict=True))
         self.languages.update(judgement.language for _, judgement in judged)
-        self.rows = [row for row, judgement in judged if judgement.reason is None]
+        self.rows = [
+            row._replace(confidence=confidence)
+            for (row, judgement), confidence in zip(judged, sure, strict=True)
+            if judgement.reason is None
+        ]
         return [Left(row, judgement.reason, row.text) for row, judgement in judged if judgement.reason is not None]
 
-    def _sift_quality(self) -> list[Left]:
+    def _sift_quality(self, observed: list[Observed]) -> list[Left]:
         rows, self.rows = self.rows, []
         dropped: list[Left] = []
-        results = judged_by_rules([row.text for row in rows], self._config.quality)
-        for row, (reason, text, removed) in zip(rows, results, strict=True):
-            kept = row
+        results = judged_by_rules([row.text for row in rows], self._config.quality, observed=observed)
+        for place, (row, (reason, text, removed)) in enumerate(zip(rows, results, strict=True)):
+            kept = row._replace(place=place) if observed else row
             if reason is None and text != row.text:
-                kept = self._finish(row._replace(text=text, removed=removed))
+                kept = self._finish(kept._replace(text=text, removed=removed))
                 reason = judge(kept.text, self._config)
             if reason is None:
                 self.rows.append(kept)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -81,7 +81,7 @@ def clean_slot(
     the lines taken out of them, `c4_citation_marks_removed` the marks taken out of other lines; `decontaminated_NAME`
     those that text of a benchmark was cut out of, `decontamination_cuts_NAME` how often. `language_en` and so on
     count all documents whose language was judged. The facts' notes name every problem, their details break
-    `characters_dropped` down by reason.
+    `characters_dropped` down by reason, and have the spread of the scores of documents kept (data/scores.py).
     """
     drops = drops or DropLog()
     cut = DropLog()
@@ -187,11 +187,16 @@ def clean_slot(
     freed = {f"decontaminated_{name}": count for name, count in sorted(cut.counts.items())}
     freed |= {f"decontamination_cuts_{name}": count for name, count in sorted(cuts.items())}
     spoken = {f"language_{code}": count for code, count in sorted(batch.languages.items())}
+    details: dict[str, Any] = {}
+    if characters_dropped:
+        details["characters_dropped"] = dict(sorted(characters_dropped.items()))
+    if scores := batch.scores.details():
+        details["scores"] = scores
     return Facts(
         counts={**counts, **dropped, **placed, **dict(sorted(edited.items())), **lost, **freed, **spoken},
         licences=sorted(licences),
         notes=problems,
-        details={"characters_dropped": dict(sorted(characters_dropped.items()))} if characters_dropped else {},
+        details=details,
     )
 
 

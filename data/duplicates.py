@@ -18,6 +18,7 @@ from data.errors import TextmillError
 from data.facts import Facts, Progress, no_progress
 from data.near.config import NearConfig
 from data.near.join import Matches
+from data.scores import SIMILARITY_SCORE, ScoreCounts
 from data.shards import MATCHES, NEAR_MATCHES, ShardWriter
 
 DROPS_FILE = "drops.npy"
@@ -52,7 +53,8 @@ def exact_duplicates(
 
     Writes drops.npy, int64 ascending row numbers of slot k to drop (length 0 when there are none), and
     matches.parquet, for each of them the earliest equal document (no file when there are none). With `near` the latter
-    also says how similar the two are estimated to be; null stands for equal, which goes before similar.
+    also says how similar the two are estimated to be; null stands for equal, which goes before similar; the facts'
+    details have the spread of that.
     Memory: the signatures of slot k, and one mapped file at a time of the others.
     """
     *earlier_paths, own_path = signature_paths
@@ -86,6 +88,9 @@ def exact_duplicates(
     table = pa.table([*columns, pa.array(similarity, pa.float32(), mask=equal)], schema=NEAR_MATCHES)
     facts = _write(out, len(own), len(earlier_paths), table.sort_by("row"))
     facts.counts["near_duplicates_dropped"] = int(alone.sum())
+    scores = ScoreCounts()
+    scores.add(SIMILARITY_SCORE, near.similarities[alone])
+    facts.details["scores"] = scores.details()
     return facts
 
 

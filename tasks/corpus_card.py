@@ -10,7 +10,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from data.facts import counted
 from data.manifest import ArtifactRef
-from tasks.corpus_facts import OWN_STEPS, CorpusFacts, TextFlow, gather_corpus_facts
+from data.scores import Histogram, drawn
+from tasks.corpus_facts import OWN_STEPS, SCORES_SAY, CorpusFacts, TextFlow, gather_corpus_facts
 from tasks.corpus_parts import Part
 from tasks.markdown import block, code, plain, table
 from tasks.progress import run_logger
@@ -65,6 +66,7 @@ def corpus_card(run: Run, facts: CorpusFacts, index: ArtifactRef, drops: Sequenc
         _rest(facts.all),
         _licences(facts.all),
         _lengths(facts.all.lengths),
+        _scores(facts.all.scores),
         _examples(drops),
         f"Lies in {code(run.store.address(index))}. Look into it: {code(f'textmill corpus {index} --browse')}.",
     ]
@@ -165,6 +167,18 @@ def _lengths(lengths: Mapping[int, int]) -> str:
         for least, count in lengths.items()
     ]
     return "## Lengths\n\nDocuments kept, by length in bytes.\n\n" + block("\n".join(lines))
+
+
+def _scores(scores: Mapping[str, Histogram]) -> str:
+    if not scores:
+        return ""
+    lines = [
+        f"{name.replace('_', ' '):<42}  {one.total:>11,}  {one.quantile(0.05):>5.2f} {one.quantile(0.5):>5.2f} "
+        f"{one.quantile(0.95):>5.2f}  {one.low:g} |{drawn(one.counts)}| {one.high:g}"
+        for name, one in scores.items()
+    ]
+    head = f"{'':<42}  {'documents':>11}  {'5%':>5} {'50%':>5} {'95%':>5}"
+    return f"## Scores\n\n{SCORES_SAY}\n\n" + block("\n".join([head, *lines]))
 
 
 def _examples(drops: Sequence[Drop]) -> str:

@@ -7,11 +7,13 @@ older artifact lacks a breakdown, that part says so by being empty. Knows neithe
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from data.clusters import find_clusters
 from data.errors import TextmillError
 from data.manifest import ArtifactRef, Manifest
 from data.privacy.config import THINGS, TYPES
+from data.scores import Histogram, added_up
 from data.store import Store
 from tasks.corpus_drift import Drift, find_drift
 from tasks.corpus_parts import Part, read_matches
@@ -22,6 +24,10 @@ BOILERPLATE = "boilerplate"
 EDITING = "editing"
 OWN_STEPS = (EDITING, DUPLICATES, BOILERPLATE)  # shown however many rules take more
 UNSAID = "not broken down"
+SCORES_SAY = (
+    "What documents that cleaning kept were judged by, and how similar near copies are to the earlier ones: "
+    "the values that 5%, half and 95% of them reach at most, and how they are spread."
+)
 _EDITED, _TIMES, _LINES = "edited_", "edits_", "c4_lines_removed_"
 
 
@@ -44,6 +50,7 @@ class TextFlow:
     licences           UTF-8 bytes kept, by licence
     tokens             tokens of the text kept, by licence, as the bytes of each slot share its tokens; empty: unknown
     lengths            documents kept by the largest power of two that their bytes reach
+    scores             what documents were judged by, of those that cleaning kept; and how similar near copies are
     """
 
     name: str
@@ -55,6 +62,7 @@ class TextFlow:
     licences: Mapping[str, int]
     tokens: Mapping[str, float]
     lengths: Mapping[int, int]
+    scores: Mapping[str, Histogram] = field(default_factory=dict)
 
     @property
     def documents_in(self) -> int:
@@ -184,7 +192,9 @@ def _flow(name: str, slots: Sequence[tuple[Part, Manifest | None]]) -> TextFlow:
     licences: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     tokens: dict[str, float] = {}
+    scores: list[Mapping[str, Any]] = []
     for part, array in slots:
+        scores += [one.details.get("scores", {}) for one in (part.documents, part.drops) if one]
         lost.update(part.documents.details.get("characters_dropped", {}))
         if part.shards is None:
             continue
@@ -205,6 +215,7 @@ def _flow(name: str, slots: Sequence[tuple[Part, Manifest | None]]) -> TextFlow:
         dict(licences.most_common()),
         tokens,
         dict(sorted(lengths.items())),
+        added_up(scores),
     )
 
 

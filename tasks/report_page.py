@@ -12,7 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tasks.corpus_facts import CorpusFacts
+from data.scores import drawn
+from tasks.corpus_facts import SCORES_SAY, CorpusFacts
 from tasks.report_facts import RunFacts
 from tasks.report_observed import Boilerplate, Curves, Decode, Drop, Note, PromptSamples, StageBuilds
 
@@ -59,6 +60,8 @@ def render(
             recipe=json.dumps(recipe, indent=2, ensure_ascii=False),
             facts=facts,
             corpus=corpus,
+            scores_say=SCORES_SAY,
+            drawn=drawn,
             counts=model_counts,
             device=device,
             curves=curves,

@@ -26,9 +26,11 @@ class Judgement(NamedTuple):
     reason: str | None
 
 
-def judge_languages(texts: Sequence[str], config: LanguageConfig) -> list[Judgement]:
+def judge_languages(
+    texts: Sequence[str], config: LanguageConfig, observed: list[float] | None = None
+) -> list[Judgement]:
     """A judgement for each text. One with nothing to go by is as likely in any language, so it is dropped as unsure
-    or as another language."""
+    or as another language. `observed` gets the probability of the wanted languages together, of every text."""
     if not texts:
         return []
     from data.languages.identify import identifier
@@ -48,6 +50,8 @@ def judge_languages(texts: Sequence[str], config: LanguageConfig) -> list[Judgem
             found[unclear] = model.probabilities([sample(some[at], *_SAMPLES[1]) for at in unclear])
         best = found.argmax(axis=1)
         together = found[:, wanted].sum(axis=1)
+        if observed is not None:
+            observed += together.tolist()
         for likeliest, probability in zip(best.tolist(), together.tolist(), strict=True):
             reason = None if probability >= config.min_confidence else UNSURE
             judged.append(Judgement(model.labels[likeliest], reason if wanted[likeliest] else LANGUAGE))

@@ -10,8 +10,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.quality.columns import STOP, Bools, Spans, Texts
+from data.quality.columns import STOP, Spans, Texts
 from data.quality.gopher import share
+from data.quality.verdicts import Verdict, above, below
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -32,19 +33,20 @@ class FineWebRules(BaseModel):
     max_line_feeds_per_word: float | None = Field(0.3, ge=0, description="Most line feeds per word.")
 
 
-def broken_fineweb_rules(texts: Texts, words: Spans, rules: FineWebRules) -> Iterator[tuple[str, Bools]]:
+def broken_fineweb_rules(texts: Texts, words: Spans, rules: FineWebRules) -> Iterator[Verdict]:
     """Each rule that is on, in order, with the documents that break it. A share of nothing is 0."""
     filled = texts.first_visible(texts.lines) < texts.lines.ends
     lines = texts.lines.chosen(filled)
     if rules.min_punctuated_lines is not None:
         punctuated = lines.total((texts.flags[lines.ends - 1] & STOP) != 0)
-        yield "min_punctuated_lines", share(punctuated, lines.counts) < rules.min_punctuated_lines
+        yield below("min_punctuated_lines", share(punctuated, lines.counts), rules.min_punctuated_lines)
     if rules.max_short_lines is not None:
         short = lines.total(lines.lengths <= rules.short_line)
-        yield "max_short_lines", share(short, lines.counts) > rules.max_short_lines
+        yield above("max_short_lines", share(short, lines.counts), rules.max_short_lines)
     feeds = texts.count(texts.find("\n"))
     if rules.max_duplicate_line_characters is not None:
         again = lines.total(lines.lengths * texts.repeated_lines[filled])
-        yield "max_duplicate_line_characters", share(again, texts.lengths - feeds) > rules.max_duplicate_line_characters
+        repeated = share(again, texts.lengths - feeds)
+        yield above("max_duplicate_line_characters", repeated, rules.max_duplicate_line_characters)
     if rules.max_line_feeds_per_word is not None:
-        yield "max_line_feeds_per_word", share(feeds, words.counts) > rules.max_line_feeds_per_word
+        yield above("max_line_feeds_per_word", share(feeds, words.counts), rules.max_line_feeds_per_word)

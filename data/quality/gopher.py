@@ -11,7 +11,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.quality.columns import LETTER, SOUND, Bools, Ints, Texts
+from data.quality.columns import LETTER, SOUND, Ints, Texts
+from data.quality.verdicts import Verdict, above, below
 from data.quality.words import Words, key_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -42,40 +43,40 @@ class GopherRules(BaseModel):
     )
 
 
-def broken_gopher_rules(texts: Texts, words: Words, rules: GopherRules) -> Iterator[tuple[str, Bools]]:
+def broken_gopher_rules(texts: Texts, words: Words, rules: GopherRules) -> Iterator[Verdict]:
     """Each rule that is on, in order, with the documents that break it. A share of nothing is 0."""
     sound = (words.flags & SOUND) != 0
     counts = words.spans.total(sound)
     if rules.min_words is not None:
-        yield "min_words", counts < rules.min_words
+        yield Verdict("min_words", counts < rules.min_words)
     if rules.max_words is not None:
-        yield "max_words", counts > rules.max_words
+        yield Verdict("max_words", counts > rules.max_words)
     mean = share(words.spans.total(words.spans.lengths * sound), counts)
     if rules.min_mean_word_length is not None:
-        yield "min_mean_word_length", mean < rules.min_mean_word_length
+        yield below("min_mean_word_length", mean, rules.min_mean_word_length)
     if rules.max_mean_word_length is not None:
-        yield "max_mean_word_length", mean > rules.max_mean_word_length
+        yield above("max_mean_word_length", mean, rules.max_mean_word_length)
     counts = words.spans.counts
     if rules.max_hashes_per_word is not None:
-        yield "max_hashes_per_word", share(texts.count(texts.find("#")), counts) > rules.max_hashes_per_word
+        yield above("max_hashes_per_word", share(texts.count(texts.find("#")), counts), rules.max_hashes_per_word)
     if rules.max_ellipses_per_word is not None:
-        yield "max_ellipses_per_word", share(_ellipses(texts), counts) > rules.max_ellipses_per_word
+        yield above("max_ellipses_per_word", share(_ellipses(texts), counts), rules.max_ellipses_per_word)
     lines = texts.lines_of_any_kind
     if rules.max_bullet_lines is not None:
         begin = texts.codes[texts.first_visible(lines)]  # the line's end where all is white space
         bullets = lines.total((begin == ord("•")) | (begin == ord("-")))
-        yield "max_bullet_lines", share(bullets, lines.counts) > rules.max_bullet_lines
+        yield above("max_bullet_lines", share(bullets, lines.counts), rules.max_bullet_lines)
     if rules.max_ellipsis_lines is not None:
         at = texts.last_visible(lines)
         last, one, two = (texts.codes[np.maximum(at - back, 0)] for back in range(3))
         three = (at - 2 >= lines.starts) & (last == ord(".")) & (one == ord(".")) & (two == ord("."))
         ellipses = (at >= lines.starts) & (three | (last == ord("…")))
-        yield "max_ellipsis_lines", share(lines.total(ellipses), lines.counts) > rules.max_ellipsis_lines
+        yield above("max_ellipsis_lines", share(lines.total(ellipses), lines.counts), rules.max_ellipsis_lines)
     if rules.min_words_with_letter is not None:
         lettered = words.spans.total((words.flags & LETTER) != 0)
-        yield "min_words_with_letter", share(lettered, counts) < rules.min_words_with_letter
+        yield below("min_words_with_letter", share(lettered, counts), rules.min_words_with_letter)
     if rules.min_stop_words is not None:
-        yield "min_stop_words", _stop_words(words, rules.stop_words) < rules.min_stop_words
+        yield Verdict("min_stop_words", _stop_words(words, rules.stop_words) < rules.min_stop_words)
 
 
 def share(part: Ints, whole: Ints) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

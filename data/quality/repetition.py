@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.quality.columns import Bools, Ints, Texts, paragraphs, seen_before
 from data.quality.gopher import share
 from data.quality.grams import DuplicateGrams, top_grams
+from data.quality.verdicts import Verdict, above
 from data.quality.words import Words
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -54,16 +55,16 @@ class RepetitionRules(BaseModel):
     max_duplicate_10_grams: Share | None = _duplicate(10, 0.10)
 
 
-def broken_repetition_rules(texts: Texts, words: Words, rules: RepetitionRules) -> Iterator[tuple[str, Bools]]:
+def broken_repetition_rules(texts: Texts, words: Words, rules: RepetitionRules) -> Iterator[Verdict]:
     """Each rule that is on, in order, with the documents that break it; of documents that break an earlier rule, the
     duplicate runs are not counted. A share of nothing is 0."""
     settled = np.zeros(len(texts.starts), np.bool_)
-    for name, broken in _broken(texts, words, rules, settled):
-        settled |= broken
-        yield name, broken
+    for verdict in _verdicts(texts, words, rules, settled):
+        settled |= verdict.broken
+        yield verdict
 
 
-def _broken(texts: Texts, words: Words, rules: RepetitionRules, settled: Bools) -> Iterator[tuple[str, Bools]]:
+def _verdicts(texts: Texts, words: Words, rules: RepetitionRules, settled: Bools) -> Iterator[Verdict]:
     length = texts.lengths
     for name, again in (("paragraph", _duplicate_paragraphs), ("line", _duplicate_lines)):
         of_all = getattr(rules, f"max_duplicate_{name}s")
@@ -72,14 +73,14 @@ def _broken(texts: Texts, words: Words, rules: RepetitionRules, settled: Bools) 
             continue
         parts, duplicates, characters = again(texts)
         if of_all is not None:
-            yield f"max_duplicate_{name}s", share(duplicates, parts) > of_all
+            yield above(f"max_duplicate_{name}s", share(duplicates, parts), of_all)
         if of_characters is not None:
-            yield f"max_duplicate_{name}_characters", share(characters, length) > of_characters
+            yield above(f"max_duplicate_{name}_characters", share(characters, length), of_characters)
     limits = {n: getattr(rules, f"max_top_{n}_grams") for n in TOP}
     if any(limit is not None for limit in limits.values()):
         for n, characters in top_grams(words, TOP).items():
             if limits[n] is not None:
-                yield f"max_top_{n}_grams", share(characters, length) > limits[n]
+                yield above(f"max_top_{n}_grams", share(characters, length), limits[n])
     limits = {n: getattr(rules, f"max_duplicate_{n}_grams") for n in DUPLICATE}
     if any(limit is not None for limit in limits.values()):
         grams = DuplicateGrams(words)
@@ -87,7 +88,7 @@ def _broken(texts: Texts, words: Words, rules: RepetitionRules, settled: Bools) 
             if limit is not None:
                 needed = np.floor(limit * length * (1 - 1e-9)).astype(np.int64)  # safely below what would break it
                 characters = grams.measure(n, needed, ~settled)
-                yield f"max_duplicate_{n}_grams", share(characters, length) > limit
+                yield Verdict(f"max_duplicate_{n}_grams", share(characters, length) > limit)  # no more is measured
 
 
 def _duplicate_paragraphs(texts: Texts) -> tuple[Ints, Ints, Ints]:

@@ -6,6 +6,7 @@ rules edit; FineWeb's judge what these left. No group needs another.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import starmap
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,12 +14,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.quality.c4 import C4Rules, edited_by_c4
-from data.quality.columns import Bools, Ints, Spans, Texts, columns_of
+from data.quality.columns import Ints, Spans, Texts, columns_of
 from data.quality.edits import strings_of
 from data.quality.fineweb import FineWebRules, broken_fineweb_rules
 from data.quality.gopher import GopherRules, broken_gopher_rules
 from data.quality.repetition import RepetitionRules, broken_repetition_rules
 from data.quality.sentences import count_sentences
+from data.quality.verdicts import Scores, Verdict
 from data.quality.words import find_words, words_of
 
 _CHARACTERS_AT_ONCE = 400_000  # so that columns nearly fit the caches; fewer and more were slower
@@ -55,20 +57,32 @@ class Judged(NamedTuple):
     removed: Mapping[str, int] = MappingProxyType({})
 
 
+Observed = Mapping[str, Scores]
+"""Scores of a few texts, (texts,) each, by group and what was measured (`gopher_mean_word_length`)."""
+
+
 def judged(
     texts: Sequence[str],
     config: QualityConfig,
     segment: Callable[[Texts], Spans] = find_words,
     sentences: Callable[[Texts, Spans, Spans], Ints] = count_sentences,
+    observed: list[Observed] | None = None,
 ) -> list[Judged]:
     """Judge every text by the groups that are on, and edit it where C4's are.
 
     segment    finds the words; they lie in order, do not overlap, and are not empty
     sentences  counts sentences of lines, (lines,), given the texts, their lines and their words
+    observed   gets the scores that the rules went by, of every text, in parts that follow each other
     """
     if not config.is_on:
         return [Judged(None, text) for text in texts]
-    return [one for batch in _batches(texts) for one in _Judgement(batch, config, segment, sentences).results()]
+    results: list[Judged] = []
+    for batch in _batches(texts):
+        judgement = _Judgement(batch, config, segment, sentences)
+        results += judgement.results()
+        if observed is not None:
+            observed.append(judgement.scores)
+    return results
 
 
 class _Judgement:
@@ -84,6 +98,7 @@ class _Judgement:
         self._batch, self._config, self._segment, self._sentences = batch, config, segment, sentences
         self._reasons: list[str | None] = [None] * len(batch)
         self._open = np.ones(len(batch), np.bool_)
+        self.scores: dict[str, Scores] = {}
 
     def results(self) -> list[Judged]:
         """Go through the groups in order."""
@@ -100,7 +115,7 @@ class _Judgement:
         edited = texts
         if config.c4:
             edit = edited_by_c4(texts, config.c4, self._open, self._segment, self._sentences)
-            self._settle("c4", edit.broken)
+            self._settle("c4", starmap(Verdict, edit.broken))
             edited, words, removed = edit.texts, edit.words, edit.removed
         if config.fineweb:
             words = self._segment(edited) if words is None else words
@@ -114,12 +129,14 @@ class _Judgement:
             for reason, before, text, its in zip(self._reasons, self._batch, left, taken, strict=True)
         ]
 
-    def _settle(self, group: str, rules: Iterable[tuple[str, Bools]]) -> None:
+    def _settle(self, group: str, rules: Iterable[Verdict]) -> None:
         """Note the first rule that a document breaks; the rules are only asked one after the other."""
-        for name, broken in rules:
-            for document in np.flatnonzero(broken & self._open).tolist():
-                self._reasons[document] = f"{group}_{name}"
-            self._open &= ~broken
+        for verdict in rules:
+            for document in np.flatnonzero(verdict.broken & self._open).tolist():
+                self._reasons[document] = f"{group}_{verdict.rule}"
+            self._open &= ~verdict.broken
+            if verdict.score is not None:
+                self.scores[f"{group}_{verdict.score_name}"] = verdict.score
 
 
 def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
