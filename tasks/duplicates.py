@@ -2,11 +2,10 @@
 
 A list's key is the chain of the signatures of the slots up to it, so appending to a corpus finds every earlier list.
 Near duplicates and frequent lines of all lists that are missing are found in one join each over the slots, range by
-range of hashes.
+range of hashes: tasks of their own where there is more than one.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,20 +13,22 @@ from typing import Any, TypeVar
 
 from data.arrays import Range
 from data.boilerplate.config import RULES, LinesConfig
-from data.boilerplate.join import FrequentLines, LineIndex
+from data.boilerplate.join import FrequentLines, LineIndex, join_lines
 from data.boilerplate.join import merged as merged_lines
 from data.documents import SIGNATURES_FILE
 from data.duplicates import DuplicatesConfig, exact_duplicates
 from data.facts import Facts
 from data.near.config import NearConfig
-from data.near.join import Matches, NearIndex, merged
+from data.near.join import Matches, NearIndex, join_near, merged
 from data.store import Build
 from tasks.corpus_parts import SIGNED, chained
-from tasks.progress import watcher
+from tasks.ranges import Join, joined
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.slots import Slot, with_refs
 from tasks.units import Unit, UnitProgress, stage_work
+
+LINE_RANGES_AT_ONCE = 8  # of one task; they are short
 
 T = TypeVar("T")
 
@@ -86,24 +87,24 @@ def _join(folders: Sequence[Path], wanted: Collection[int], config: DuplicatesCo
 def _near_matches(
     folders: Sequence[Path], wanted: Collection[int], config: NearConfig, workers: int
 ) -> dict[int, Matches]:
-    index = NearIndex(folders, wanted, config)
-    found = merged(list(_by_ranges(index.join, index.ranges(), "ranges of near duplicates", workers)))
+    ranges = NearIndex(folders, wanted, config).ranges()
+    join = partial(join_near, tuple(folders), tuple(wanted), config)
+    found = merged(_by_ranges(join, ranges, "ranges of near duplicates", workers))
     return {number: found.of_slot(number) for number in wanted}
 
 
 def _frequent_lines(
     folders: Sequence[Path], wanted: Collection[int], config: LinesConfig, workers: int
 ) -> dict[int, FrequentLines]:
-    index = LineIndex(folders, wanted, config.max_occurrences)
-    return merged_lines(list(_by_ranges(index.join, index.ranges(), "ranges of lines", workers)))
+    ranges = LineIndex(folders, wanted, config.max_occurrences).ranges()
+    join: Join[dict[int, FrequentLines]] = partial(join_lines, tuple(folders), tuple(wanted), config.max_occurrences)
+    found = _by_ranges(join, ranges, "ranges of lines", workers, LINE_RANGES_AT_ONCE)
+    return merged_lines(found)
 
 
-def _by_ranges(join: Callable[[Range], T], ranges: Sequence[Range], what: str, workers: int) -> Iterator[T]:
-    """What joining each range gives, in their order; done in threads, for numpy does the work."""
-    with ThreadPoolExecutor(workers) as pool:
-        for number, part in enumerate(pool.map(join, ranges), 1):
-            yield part
-            watcher().progress("duplicates", "", number, len(ranges), what, "")
+def _by_ranges(join: Join[T], ranges: Sequence[Range], what: str, workers: int, at_once: int = 1) -> list[T]:
+    """What joining each range gives, in their order; without workers it is done here, where a task already is."""
+    return joined("duplicates", what, join, ranges, workers, at_once) if workers else join(ranges)
 
 
 def _find_duplicates(
@@ -116,9 +117,9 @@ def _find_duplicates(
 ) -> Facts:
     last = len(folders) - 1
     if config.near and matches is None:  # the list was there when it was looked up, and is gone
-        matches = _near_matches(folders, [last], config.near, 1)[last]
+        matches = _near_matches(folders, [last], config.near, 0)[last]
     if config.lines and lines is None:
-        lines = _frequent_lines(folders, [last], config.lines, 1)[last]
+        lines = _frequent_lines(folders, [last], config.lines, 0)[last]
     facts = exact_duplicates([folder / SIGNATURES_FILE for folder in folders], build.out, progress, matches)
     if lines is not None:
         lines.write(build.out)

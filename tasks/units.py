@@ -133,7 +133,7 @@ class StageWork:
         for reason in explain_misses(store, [(unit.name, unit.label, unit.identity) for unit in misses]):
             watcher().note(f"{self.stage}: {reason}")
         if in_parallel and len(misses) > 1:
-            with _others_leave_with_us():
+            with others_leave_with_us():
                 built = _submit_all(self.stage, misses, store, self.run.runner)
         else:
             built = [build_unit(self.stage, unit.label, Job(store, unit)) for unit in misses]
@@ -174,7 +174,7 @@ def run_unit(run: Run, stage: Stage, unit: Unit) -> ArtifactRef:
 
 
 @contextmanager
-def _others_leave_with_us() -> Iterator[None]:
+def others_leave_with_us() -> Iterator[None]:
     """When this thread is told to stop, so are those that build: the process ends with the last of them."""
     try:
         yield

@@ -99,6 +99,14 @@ class LineIndex:
         return found
 
 
+def join_lines(
+    folders: Sequence[Path], wanted: Collection[int], most: int, ranges: Sequence[Range]
+) -> list[dict[int, FrequentLines]]:
+    """What each of some ranges shows; the files are open only meanwhile."""
+    index = LineIndex(folders, wanted, most)
+    return [index.join(range_) for range_ in ranges]
+
+
 def merged(parts: Sequence[Mapping[int, FrequentLines]]) -> dict[int, FrequentLines]:
     """What all ranges, in their order, say together."""
     return {

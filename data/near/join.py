@@ -120,6 +120,7 @@ class NearIndex:
             part = slice(start, start + _PAIRS_AT_ONCE)
             ours, theirs = (self._signatures(slots[at[part]], rows[at[part]]) for at in (left, right))
             found[part] = similarities(ours, theirs)
+            let_go(table.signatures for table in self._tables)
         return found
 
     def _signatures(self, slots: NDArray[np.int32], rows: NDArray[np.uint32]) -> NDArray[np.uint8]:
@@ -130,6 +131,14 @@ class NearIndex:
             at = order[begin:end]
             gathered[at] = self._tables[slots[at[0]]].signatures[rows[at]]
         return gathered
+
+
+def join_near(
+    folders: Sequence[Path], wanted: Collection[int], config: NearConfig, ranges: Sequence[Range]
+) -> list[Matches]:
+    """What each of some ranges shows; the files are open only meanwhile."""
+    index = NearIndex(folders, wanted, config)
+    return [index.join(range_) for range_ in ranges]
 
 
 def merged(parts: Sequence[Matches]) -> Matches:
