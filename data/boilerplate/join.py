@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.arrays import Range, UnusableArrayError, hash_ranges, let_go, open_array
+from data.arrays import Range, UnusableArrayError, hash_ranges, open_array
 from data.boilerplate.lines import Hashes
 from data.boilerplate.tables import Counts, LineTable
 
@@ -76,7 +76,6 @@ class LineIndex:
         parts = [(np.empty(0, np.uint64), np.empty(0, np.uint32))]
         for slot, table in enumerate(self._tables):
             parts.append(whole[slot] if slot in whole else _among(*table.read(range_), asked))
-        let_go(array for table in self._tables for array in (table.hashes, table.counts))
         slots = np.repeat(np.arange(-1, len(self._tables), dtype=np.int32), [len(hashes) for hashes, _ in parts])
         hashes, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(hashes, kind="stable")  # quick, for it is made of few ascending runs; slots ascend

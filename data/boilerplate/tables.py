@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.arrays import Range, UnusableArrayError, open_array, places_of
+from data.arrays import Range, UnusableArrayError, let_go, open_array, places_of
 from data.boilerplate.config import LinesConfig
 from data.boilerplate.lines import Hashes, Lines, lines_of
 
@@ -74,4 +74,6 @@ class LineTable:
     def read(self, range_: Range) -> tuple[Hashes, Counts]:
         """The hashes of a range, ascending, and their counts."""
         places = places_of(range_, self.hashes)
-        return np.array(self.hashes[places]), np.array(self.counts[places])
+        read = np.array(self.hashes[places]), np.array(self.counts[places])
+        let_go([self.hashes, self.counts])
+        return read

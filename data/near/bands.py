@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.arrays import Range, UnusableArrayError, open_array, places_of
+from data.arrays import Range, UnusableArrayError, let_go, open_array, places_of
 from data.near.config import NearConfig
 from data.near.shingles import Hashes, mixed
 from data.near.signatures import NOTHING, Signatures
@@ -100,4 +100,6 @@ class BandTable:
     def read(self, range_: Range) -> tuple[Hashes, Rows]:
         """The hashes of a range, ascending, and their rows; equal hashes have ascending rows."""
         places = places_of(range_, self.hashes)
-        return np.array(self.hashes[places]), np.array(self.rows[places])
+        read = np.array(self.hashes[places]), np.array(self.rows[places])
+        let_go([self.hashes, self.rows])
+        return read

@@ -93,7 +93,6 @@ class NearIndex:
             theirs.append(head[open_[matches]] + nth)
             estimates.append(similar[matches])
             open_ = open_[~matches]
-        let_go(array for table in self._tables for array in (table.hashes, table.rows, table.signatures))
         ours, other = np.concatenate(found), np.concatenate(theirs)
         columns = [column[at].astype(np.int64) for at in (ours, other) for column in (slots, rows)]
         return _earliest(Matches._make([*columns, np.concatenate(estimates)]))
@@ -120,7 +119,6 @@ class NearIndex:
             part = slice(start, start + _PAIRS_AT_ONCE)
             ours, theirs = (self._signatures(slots[at[part]], rows[at[part]]) for at in (left, right))
             found[part] = similarities(ours, theirs)
-            let_go(table.signatures for table in self._tables)
         return found
 
     def _signatures(self, slots: NDArray[np.int32], rows: NDArray[np.uint32]) -> NDArray[np.uint8]:
@@ -129,7 +127,9 @@ class NearIndex:
         borders = np.flatnonzero(np.diff(slots[order], prepend=-1))
         for begin, end in zip(borders.tolist(), [*borders[1:].tolist(), len(order)], strict=True):
             at = order[begin:end]
-            gathered[at] = self._tables[slots[at[0]]].signatures[rows[at]]
+            signatures = self._tables[slots[at[0]]].signatures
+            gathered[at] = signatures[rows[at]]
+            let_go([signatures])  # each row read brings the pages around it along
         return gathered
 
 
