@@ -1,11 +1,14 @@
 """`textmill forget`: take documents, authors or whole sources out of the store, and keep them out."""
 
 import re
+import sys
 from collections import Counter
 from typing import Annotated
 
 import typer
 
+from data.errors import TextmillError
+from data.forgetting.blanking import may_blank
 from data.forgetting.holdings import Holdings
 from data.forgetting.plan import Plan, plan
 from data.forgetting.purging import Purged, carry_out
@@ -37,6 +40,7 @@ def forget(
         bool, typer.Option("--drop-items", help="Also whole files that hold other documents besides.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask at a terminal.")] = False,
     pseudonym_key: Annotated[
         str, typer.Option(metavar="SECRET", help="Environment variable with the secret of made names.")
     ] = "TEXTMILL_PSEUDONYM_KEY",
@@ -54,6 +58,8 @@ def forget(
     wanted = Wanted(frozenset(document or ()), names, url, source)
     planned = plan(holdings, wanted, drop_items)
     _print_plan(planned, dry_run)
+    if not dry_run and not yes and sys.stdin.isatty() and not typer.confirm("This cannot be undone. Forget it?"):
+        raise TextmillError("nothing was forgotten")
     if not dry_run:
         _print_done(carry_out(store, planned, [author_hash(name) for name in names]), planned)
 
@@ -74,7 +80,7 @@ def _spellings(holdings: Holdings, author: str, secret_name: str) -> frozenset[s
 
 
 def _print_plan(planned: Plan, dry_run: bool) -> None:
-    print("Would be forgotten:" if dry_run else "Forgotten:")
+    print("Would be forgotten:" if dry_run else "To be forgotten:")
     for owner, gone in sorted(planned.by_source.items()):
         known = planned.holdings.sources.get(owner)
         documents, items = len(gone.documents), len(gone.items)
@@ -82,15 +88,17 @@ def _print_plan(planned: Plan, dry_run: bool) -> None:
         print(f"  {known or owner.removeprefix('name:')}: {documents:,} documents, {items:,} raw items{whole}")
         if known is None:
             print("    no run noted where it comes from: another run of its recipe brings it back")
+        kind = known.kind if known else ""
         for item, ids in sorted(gone.kept_in.items())[:_MAX_NAMED]:
-            print(f"    still holds text of {len(ids):,} of them in raw: {item}")
+            way = "lose the bytes of" if may_blank(kind, item) else "still hold text of"
+            print(f"    raw items that {way} {len(ids):,} of them, beside others: {item}")
         if (rest := len(gone.kept_in) - _MAX_NAMED) > 0:
             print(f"    and {rest:,} more such items")
     print(
         f"  {planned.rows:,} documents in the store, older versions and {planned.duplicates:,} found as copies included"
     )
     if any(gone.kept_in for gone in planned.by_source.values()):
-        print("  Raw items that hold other documents, too, stay as they are; --drop-items removes them as a whole.")
+        print("  --drop-items removes raw items that hold other documents, too, as a whole.")
     if dry_run:
         for title, manifests in (("to be removed", planned.removed), ("to be tainted", planned.tainted)):
             for stage, count in Counter(one.recipe.stage for one in manifests).items():
@@ -101,6 +109,11 @@ def _print_done(done: Purged, planned: Plan) -> None:
     print("Done:")
     if done.rewritten:
         print(f"  raw         {len(done.rewritten):,} slots written anew without the forgotten items")
+    if done.blanked:
+        print(f"  raw         {len(done.blanked):,} items lost the bytes of forgotten documents and keep the others")
+    if done.left:
+        named = ", ".join(sorted(done.left)[:_MAX_NAMED]) + (", ..." if len(done.left) > _MAX_NAMED else "")
+        print(f"  raw         {len(done.left):,} items still hold bytes of forgotten documents: {named}")
     for stage in STAGES:
         if stage in done.removed:
             print(f"  {stage:<11} {done.removed[stage]:,} removed")

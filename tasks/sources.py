@@ -1,6 +1,7 @@
 """The raw stage: look at every source, let the ledger assign items to slots, fetch the slots that changed."""
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,12 +12,13 @@ from prefect.cache_policies import NO_CACHE
 
 from data.errors import TextmillError
 from data.facts import TO_ASK_AGAIN, Facts, counted
+from data.forgetting.blanking import KIND, blank_slot, concerns, readings_of
 from data.forgetting.tombstones import read_tombstones
 from data.ledger import Changes, LedgerSlot, as_it_stands, assign, place_of, within, without
 from data.manifest import ArtifactRef
 from data.sources.base import SlotItem, SourceConfig, of_source, slot_identity
 from data.sources.known import note_source, source_id
-from data.sources.pack import read_items
+from data.sources.pack import content_bytes, read_items
 from data.store import Build, Store
 from tasks.progress import watcher
 from tasks.registry import identity
@@ -192,8 +194,9 @@ def _unit(run: Run, source: SourceConfig, plan: SlotPlan) -> Unit:
     slot, store = plan.slot, run.store
     with of_source(slot.source):
         what = identity("raw", slot_identity(source, plan.items), {})
+    forgotten = read_tombstones(store.refs, source_id(source)).documents if source.kind == KIND else frozenset()
     lacks = [ref for ref in plan.earlier if ref.key == what.key and store.manifest(ref).counts.get(TO_ASK_AGAIN)]
-    make = partial(_fetch, slot.source, source, plan.items, store, plan.earlier)
+    make = partial(_fetch, slot.source, source, plan.items, store, plan.earlier, forgotten)
     again = bool(lacks) and not run.runtime.offline
     return Unit(slot.name, slot.label, what, (), make, again, here=source.reaches_network())  # which keeps one pace
 
@@ -204,9 +207,20 @@ def _fetch(
     items: Sequence[SlotItem],
     store: Store,
     earlier: Sequence[ArtifactRef],
+    forgotten: Collection[str],
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
+    """Fetch a slot; the bytes of forgotten documents do not come back with the files in which they still stand."""
     with store.using(earlier), of_source(name):
         folders = [store.place(ref) for ref in earlier]
-        return source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, folders)
+        facts = source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, folders)
+        if forgotten and concerns(forgotten, items):
+            fetched = build.keep / "fetched"
+            shutil.rmtree(fetched, ignore_errors=True)
+            build.out.rename(fetched)
+            build.out.mkdir()
+            blank_slot(fetched, build.out, forgotten, readings_of([source.reading_identity()]))
+            shutil.rmtree(fetched)
+            facts.counts["bytes"] = content_bytes(build.out)
+        return facts

@@ -1,6 +1,8 @@
 """Forgetting: what is named goes from every file of a store, with its copies, and does not come back."""
 
 import base64
+import gzip
+import io
 import json
 import os
 import shutil
@@ -213,24 +215,45 @@ def test_earlier_versions_go_too(mill):
     assert mill.holds(SECRET) == [] and mill.holds("text 60 says") == []
 
 
-def test_a_row_of_a_table_is_sifted_out_and_its_file_is_named(mill):
-    planned, _ = mill.forget("900.jsonl#2")
+def test_a_row_of_a_table_goes_from_its_file_which_keeps_the_others(mill):
+    planned, done = mill.forget("900.jsonl#2")
     (gone,) = planned.by_source.values()
     assert dict(gone.kept_in) == {"900.jsonl": {"900.jsonl#2"}} and not gone.items
-    assert {file.partition("/")[0] for file in mill.holds("text 101 says")} == {"raw"}
+    assert done.blanked == {"900.jsonl"} and not done.left
+    assert mill.holds("text 101 says") == [] and not list(mill.store.verify())
+    assert {file.partition("/")[0] for file in mill.holds("text 102 says")} == {"raw"}
     after = mill.run(until="documents")
-    assert changed(mill.refs, after, "raw") == []
+    assert mill.summary["cached"]["raw"]
+    assert [one.key for one in after["raw"]] == [one.key for one in mill.refs["raw"]]
     assert changed(mill.refs, after, "documents") == ["texts-0003"]
-    sifted = mill.store.manifest(slots(after, "documents")["texts-0003"])
-    assert sifted.counts["dropped_forgotten"] == 1 and sifted.counts["documents_out"] == 2
-    drops = json.loads((mill.store.path(sifted.ref) / "drops.json").read_text())
+    assert mill.store.manifest(slots(after, "documents")["texts-0003"]).counts["documents_out"] == 2
+    assert {"900.jsonl#1", "900.jsonl#3"} <= mill.ids() and "900.jsonl#2" not in mill.ids()
+    (mill.texts / "901.txt").write_text(text(300))  # the slot grows, and is fetched from the folder again
+    mill.run(until="documents")
+    assert mill.holds("text 101 says") == [] and "901.txt" in mill.ids()
+    (mill.texts / "901.txt").write_text(text(301))
+    (mill.texts / "900.jsonl").unlink()
+    kept = {"texts": {"kind": "folder", "path": str(mill.texts), "slot_bytes": 6_000, "mirror": False}}
+    mill.run(until="documents", sources=kept)  # what is gone from the folder is taken from the slot before, as it is
+    assert {"900.jsonl#1", "900.jsonl#3"} <= mill.ids() and mill.holds("text 101 says") == []
+    mill.run(until="documents", sources=kept)
+    assert mill.summary["cached"]["raw"]
+
+
+def test_files_that_cannot_be_written_here_stay_and_are_named(mill):
+    rows = [json.dumps({"text": text(400 + number)}) for number in range(2)]
+    (mill.texts / "970.jsonl.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
+    mill.run(until="documents")
+    _, done = mill.forget("970.jsonl.gz#1")
+    assert done.left == {"970.jsonl.gz"} and not done.blanked
+    mill.run(until="documents")
+    assert "970.jsonl.gz#2" in mill.ids() and "970.jsonl.gz#1" not in mill.ids()
+    sifted = [held.manifest for held in Holdings(mill.store).documents if "dropped_forgotten" in held.manifest.counts]
+    (drops,) = [json.loads((mill.store.path(one.ref) / "drops.json").read_text()) for one in sifted]
     assert drops == {"counts": {"forgotten": 1}, "examples": {}}
+    mill.forget("970.jsonl.gz#1", drop_items=True)
     mill.run(until="documents")
-    assert mill.summary["cached"]["documents"]
-    mill.forget("900.jsonl#2", drop_items=True)
-    assert mill.holds("text 101 says") == mill.holds("text 100 says") == []
-    mill.run(until="documents")
-    assert not any(native_id.startswith("900") for native_id in mill.ids())
+    assert not any(native_id.startswith("970") for native_id in mill.ids())
 
 
 def test_a_file_of_several_documents_goes_by_its_name(mill):
@@ -262,7 +285,7 @@ def test_a_cleaning_of_another_kind_is_sifted_in_all_slots(mill):
 def test_an_address_goes(mill):
     planned, _ = mill.forget(url="https://a/1")
     assert [gone.documents for gone in planned.by_source.values()] == [{"900.jsonl#2"}]
-    assert {file.partition("/")[0] for file in mill.holds("text 101 says")} == {"raw"}
+    assert mill.holds("text 101 says") == []
 
 
 def test_a_whole_source_goes_and_the_others_stay(mill):
@@ -400,7 +423,7 @@ def test_an_author_of_a_chat_goes_by_their_own_name_or_the_made_one(chat, capfd,
     shutil.copytree(chat.store.root, chat.path / "kept")
     for name in ("u/Wilhelmina", made):
         code, out, _ = command(capfd, monkeypatch, chat, "forget", "--author", name)
-        assert code == 0 and "1 documents, 0 raw items" in out and "still holds text of 1 of them" in out
+        assert code == 0 and "1 documents, 0 raw items" in out and "still hold text of 1 of them" in out
         assert {file.partition("/")[0] for file in chat.holds(made)} <= {"raw"}
         chat.run(sources=chat.sources, until="documents")
         assert chat.ids() == {"2023-01/t3_s2"} and chat.holds(made) == []
@@ -413,6 +436,13 @@ def test_an_author_of_a_chat_goes_by_their_own_name_or_the_made_one(chat, capfd,
     monkeypatch.delenv(KEY)
     code, _, err = command(capfd, monkeypatch, chat, "forget", "--author", "Wilhelmina")
     assert code == 1 and "Nothing of that author" in err
+
+
+class Terminal(io.StringIO):
+    """Somebody who types that at a terminal."""
+
+    def isatty(self):
+        return True
 
 
 def command(capfd, monkeypatch, mill, *arguments):
@@ -434,9 +464,16 @@ def test_the_command_shows_does_and_lists(mill, capfd, monkeypatch):
     assert command(capfd, monkeypatch, mill, "forget")[0] == 2
     assert command(capfd, monkeypatch, mill, "forget", "--author", "Speaker 1")[0] == 2
     assert listing(mill) == before
-    code, out, _ = command(capfd, monkeypatch, mill, "forget", "--document", "001.txt", "--document", "900.jsonl#1")
+    named = ["forget", "--document", "001.txt", "--document", "900.jsonl#1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", Terminal("n\n"))
+        code, out, err = command(capfd, patch, mill, *named)
+        assert code == 1 and "Forget it?" in out + err and "nothing was forgotten" in err and listing(mill) == before
+        patch.setattr(sys, "stdin", Terminal(""))  # nobody would answer
+        code, out, _ = command(capfd, patch, mill, *named, "--yes")
     assert code == 0 and "raw         2 slots written anew" in out and "model       1 tainted" in out
-    assert "still holds text of 1 of them in raw: 900.jsonl" in out and "--drop-items" in out
+    assert "lose the bytes of 1 of them, beside others: 900.jsonl" in out and "--drop-items" in out
+    assert "raw         1 items lost the bytes of forgotten documents" in out
     code, out, _ = command(capfd, monkeypatch, mill, "ls", "--tainted", "model")
     assert code == 0 and len(out.splitlines()) == 1 and "were forgotten" in out
     assert command(capfd, monkeypatch, mill, "verify")[0] == 0

@@ -2,11 +2,12 @@
 
 First the tombstones, which keep what is forgotten from coming back; then the marks on what learnt from it, while the
 lineage is still there to be read; then raw slots without the forgotten items, under the keys that the next run will
-ask for; then the removal, from what was made last to what came first, so that an unfinished one is found again.
+ask for, and without the bytes of forgotten documents in items that stay; then the removal, from what was made last to
+what came first, so that an unfinished one is found again.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,22 +16,31 @@ from typing import Any
 
 from data.facts import Facts
 from data.forgetting import taint
+from data.forgetting.blanking import Blanked, blank_slot, readings_of
+from data.forgetting.holdings import Holdings
 from data.forgetting.plan import REMOVED, Gone, Plan
 from data.forgetting.tombstones import Request, Tombstones, bury
+from data.formats.base import Reading
 from data.ledger import as_it_stands, place_of, without
 from data.manifest import ArtifactRef, Manifest
 from data.sources.base import SlotItem, items_identity
-from data.sources.pack import PackReader, PackWriter, read_items
+from data.sources.pack import PackReader, PackWriter, content_bytes, read_items
 from data.store import Build, Store
 
 
 @dataclass(frozen=True)
 class Purged:
-    """What was done: raw slots written anew, artifacts removed by stage, unfinished builds thrown away."""
+    """What was done: raw slots written anew, artifacts removed by stage, unfinished builds thrown away.
+
+    blanked  raw items that hold other documents, too, and now lack the forgotten ones
+    left     raw items that still hold bytes of forgotten ones
+    """
 
     rewritten: tuple[ArtifactRef, ...]
     removed: Mapping[str, int]
     work: tuple[str, ...]
+    blanked: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
 
 
 def carry_out(store: Store, plan: Plan, authors: Collection[str] = ()) -> Purged:
@@ -46,12 +56,18 @@ def carry_out(store: Store, plan: Plan, authors: Collection[str] = ()) -> Purged
     for owner, gone in known.items():
         if gone.items or gone.whole:
             rewritten += _rewrite_source(store, owner, gone, removed)
+    blanked: list[Blanked] = []
+    for owner, gone in known.items():
+        if gone.kept_in:
+            blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten)
     counts: dict[str, int] = {}
     for one in plan.removed:
         if store.remove(one.ref):
             counts[one.recipe.stage] = counts.get(one.recipe.stage, 0) + 1
     work = store.clear_work(partial(_is_unwanted, [str(one.ref) for one in plan.removed]))
-    return Purged(tuple(rewritten), counts, tuple(work))
+    left = frozenset(item for one in blanked for item in one.left)
+    done = frozenset(item for one in blanked for item in one.done)
+    return Purged(tuple(rewritten), counts, tuple(work), done, left)
 
 
 def _with(gone: Gone, date: str, authors: frozenset[str], known: Tombstones) -> Tombstones:
@@ -91,6 +107,45 @@ def _rewrite_source(store: Store, owner: str, gone: Gone, removed: Collection[st
     return refs
 
 
+def _blank_source(
+    store: Store,
+    holdings: Holdings,
+    owner: str,
+    gone: Gone,
+    removed: Collection[str],
+    rewritten: Collection[ArtifactRef],
+) -> list[Blanked]:
+    """Take the bytes of forgotten documents out of raw items that stay, under the keys that these have."""
+    refs = [holdings.manifests[key].ref for key, owners in holdings.raw_owners.items() if owner in owners]
+    found = []
+    for ref in [*(ref for ref in refs if ref.key not in removed), *rewritten]:
+        manifest = store.manifest(ref)
+        if not any(item.native_id in gone.kept_in for item in read_items(store.path(ref))):
+            continue
+        readings = readings_of([held.manifest.recipe.config["reading"] for held in holdings.documents
+                                if held.raw == ref.key or (ref in rewritten and owner in held.owner_ids)])  # fmt: skip
+        blanked = Blanked()
+        documents = frozenset().union(*gone.kept_in.values())
+        make = partial(_blank, store.path(ref), manifest, documents, readings, blanked)
+        store.build(manifest.recipe, manifest.name, make, refresh=True)
+        found.append(blanked)
+    return found
+
+
+def _blank(
+    raw: Path,
+    manifest: Manifest,
+    documents: Collection[str],
+    readings: Sequence[Reading],
+    blanked: Blanked,
+    build: Build,
+) -> Facts:
+    found = blank_slot(raw, build.out, documents, readings)
+    blanked.done, blanked.left = found.done, found.left
+    return Facts(manifest.counts | {"bytes": content_bytes(build.out)}, manifest.licences, manifest.notes,
+                 manifest.details)  # fmt: skip
+
+
 def _with_raw(keys: Collection[str], value: Mapping[str, Any] | None) -> dict[str, Any]:
     known = dict(value or {"kind": "", "names": []})
     return known | {"raw": sorted({*known.get("raw", []), *keys})}
@@ -119,7 +174,7 @@ def _copy(raw: Path, manifest: Manifest, gone: Gone, build: Build) -> Facts:
     with PackReader(raw) as reader, PackWriter(build.out) as pack:
         for item in read_items(raw):
             if not gone.holds_item(item.native_id):
-                pack.add(item, reader.chunks(item), check=False)
+                pack.add(item, reader.chunks(item), check=False, sifted=item.sifted is not None)
     counts = manifest.counts | {"items": pack.items, "bytes": pack.bytes}
     return Facts(counts, manifest.licences, manifest.notes, manifest.details)
 

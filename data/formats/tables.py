@@ -61,12 +61,17 @@ def open_table(lines: Iterator[str], delimiters: str) -> tuple[list[str], Iterat
     """
     csv.field_size_limit(RECORD_BYTES)
     first = next(lines, "")
-    delimiter = max(delimiters, key=lambda one: len(_fields(first, one)))  # the first of equals
+    delimiter = delimiter_of(first, delimiters)
     rows = csv.reader(chain([first], lines), delimiter=delimiter)
     try:
         return next(rows, []), rows
     except csv.Error as error:
         raise CannotReadError("broken", f"the header is not CSV: {error}") from error
+
+
+def delimiter_of(first: str, delimiters: str) -> str:
+    """What stands between the fields of a table whose first line that is."""
+    return max(delimiters, key=lambda one: len(_fields(first, one)))  # the first of equals
 
 
 def row_ends(file: BinaryIO, delimiters: str) -> Iterator[int]:

@@ -92,7 +92,7 @@ class FolderConfig(PathSettings, FilesConfig):
         """Copy the files as they are."""
         folder = os.fsencode(self.place(root))
         kept = cache(lambda: EarlierPacks(earlier))
-        with PackWriter(out, sum(item.size for item in items), progress) as pack:
+        with PackWriter(out, sum(item.size for item in items), progress, kept) as pack:
             for item in items:
                 pack.add(item, _content(folder, item, kept))
         return Facts(counts={"items": pack.items, "bytes": pack.bytes}, licences=[self.licence])

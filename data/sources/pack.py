@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +34,19 @@ class DamagedPackError(SourceError):
 class PackWriter(AbstractContextManager["PackWriter"]):
     """Writes a slot item by item into the folder `out`; both files are there even when there is no item.
 
-    `progress` gets (bytes written, `total`, "bytes") a few times a second.
+    `progress` gets (bytes written, `total`, "bytes") a few times a second; `earlier` gives the slots that items may
+    have been taken from, which is asked only of items that are not what they should be.
     """
 
-    def __init__(self, out: Path, total: int = 0, progress: Progress = no_progress) -> None:
+    def __init__(
+        self,
+        out: Path,
+        total: int = 0,
+        progress: Progress = no_progress,
+        earlier: "Callable[[], EarlierPacks] | None" = None,
+    ) -> None:
         self._total = total
+        self._earlier = earlier
         self._progress = progress
         self._told = time.monotonic()
         self._content = (out / CONTENT_FILE).open("wb")
@@ -46,8 +54,8 @@ class PackWriter(AbstractContextManager["PackWriter"]):
         self.items = 0
         self.bytes = 0
 
-    def add(self, item: SlotItem, chunks: Iterable[bytes], check: bool = True) -> None:
-        """Append an item's bytes.
+    def add(self, item: SlotItem, chunks: Iterable[bytes], check: bool = True, sifted: bool = False) -> None:
+        """Append an item's bytes; `sifted` says that documents were taken out of them, as they were forgotten.
 
         `check` compares them with the item's fingerprint, which then must be a `content_fingerprint`; without it
         (upstream's own marks) only the bytes' number is noted. Raises ChangedSinceLookError when they differ.
@@ -61,13 +69,17 @@ class PackWriter(AbstractContextManager["PackWriter"]):
             if time.monotonic() - self._told > _PROGRESS_SECONDS:
                 self._told = time.monotonic()
                 self._progress(self.bytes + size, self._total, "bytes")
-        if check and digest.hexdigest() != item.fingerprint:
+        if check and digest.hexdigest() != item.fingerprint and self._earlier:
+            sifted = self._earlier().sifted(item) == digest.hexdigest()
+        if check and digest.hexdigest() != item.fingerprint and not sifted:
             raise ChangedSinceLookError(
                 f"{item.native_id} changed while this run was reading it: {item.size} bytes with digest "
                 f"{item.fingerprint[:12]} were seen, {size} bytes with digest {digest.hexdigest()[:12]} were read. "
                 "Run again when it is no longer being written."
             )
         record = item_record(item) | {"bytes": size, "offset": self.bytes}
+        if sifted:
+            record["sifted"] = digest.hexdigest()
         self._items.write(_text(record) + "\n")
         self.items += 1
         self.bytes += size
@@ -83,9 +95,13 @@ class PackWriter(AbstractContextManager["PackWriter"]):
 
 @dataclass(frozen=True)
 class PackedItem(SlotItem):
-    """An item of a fetched slot; its `size` bytes begin at byte `offset` of content.bin."""
+    """An item of a fetched slot; its `size` bytes begin at byte `offset` of content.bin.
+
+    sifted  sha256 of these bytes where forgotten documents were taken out of them, so that they differ from upstream's
+    """
 
     offset: int = 0
+    sifted: str | None = None
 
 
 def read_items(raw: Path) -> Iterator[PackedItem]:
@@ -117,6 +133,7 @@ def _packed(record: dict[str, Any]) -> PackedItem:
         meta=record.get("meta", {}),
         look=int(record["look"]),
         offset=int(record["offset"]),
+        sifted=record.get("sifted"),
     )
 
 
@@ -205,6 +222,11 @@ class EarlierPacks:
         """The bytes of `item` as they were fetched earlier, or None when no slot has it with this fingerprint."""
         place = self._places.get((item.native_id, item.fingerprint))
         return None if place is None else _chunks_of(*place)
+
+    def sifted(self, item: SlotItem) -> str | None:
+        """The digest of these bytes where they lack documents that were forgotten."""
+        place = self._places.get((item.native_id, item.fingerprint))
+        return None if place is None else place[1].sifted
 
 
 def _chunks_of(folder: Path, item: PackedItem) -> Iterator[bytes]:
