@@ -18,6 +18,7 @@ from data.languages.config import LanguageConfig
 from data.privacy.config import PrivacyConfig
 from data.profiles import Profiled
 from data.quality.rules import QualityConfig
+from data.quality.words import SEGMENTATION
 
 EMPTY = "empty"
 TOO_SHORT = "too_short"
@@ -73,7 +74,8 @@ class CleanConfig(Profiled, PrivacyConfig):
         if self.languages:
             rules["languages"] = {**self.languages.model_dump(mode="json"), "rules": LANGUAGE_RULES}
         if self.quality.is_on:
-            rules["quality"] = self.quality.model_dump(mode="json", exclude=None if self.quality.c4 else {"c4"})
+            quality = self.quality.model_dump(mode="json", exclude=None if self.quality.c4 else {"c4"})
+            rules["quality"] = {**quality, "words": SEGMENTATION}
         return rules | self.privacy_identity(personal)
 
 

@@ -46,7 +46,9 @@ def plain_words_of_a_row(row):
     others = [at for at, character in enumerate(row) if not is_word(character)]
     letters = [at for at, character in enumerate(row) if is_word(character)] or [len(row)]
     within = [at for at in others if letters[0] < at < letters[-1]]
-    address = any(row[at] == "." and row[at + 1].isalpha() and not row[at + 1].isupper() for at in within)
+    dots = [at for at in within if row[at] == "." and row[at + 1].isalpha() and not row[at + 1].isupper()]
+    host = re.split(r"(?<![:/])/", row[: dots[0]])[-1] if dots else "/"
+    address = bool(dots) and host == row[: dots[0]] and len(re.findall(r"(?:[^\W_]|\u0301|[-_])*$", host)[0]) <= 64
     address = address and all(row[at] in "-./:_" for at in within)
     cuts = set()
     for at in others:
@@ -68,7 +70,7 @@ def plain_words_of_a_row(row):
                 (initial and (initial[1].isupper() or row[: at - 1].endswith(".")))
                 or re.search(rf"(?<![^\W_])(?<!\u0301)({ABBREVIATIONS})$", row[:at])
             )
-            alone = here in MARKS and not kept
+            alone = here in MARKS and not kept and not (here == "." and not before)
         else:
             letters = before.isalpha() and behind.isalpha()
             alone = letters and here in "-–—~,"
@@ -77,7 +79,7 @@ def plain_words_of_a_row(row):
             alone |= letters and here == "." and not before.isupper() and behind.isupper()
             alone = alone and not address
             alone |= here == "-" and end - begin > 1 and row[begin - 1].isalpha() and row[end].isalpha()
-        alone |= here == "." and end - begin > 1
+        alone |= here == "." and "." in (before, behind)
         alone |= here not in SYMBOLS and ord(here) > 0xFF
         if alone:
             cuts |= {at, at + 1}
@@ -257,6 +259,10 @@ def test_groups_agree_with_their_plain_versions(group, segment, data, batch):
 @settings(deadline=None, max_examples=300)
 @given(texts)
 @example(["-a", "a-", "a--b", "a-b-c", "'a' 'b", "don't", "a'\n", "- -", "字-字", "x..y", '."'])
+@example(
+    ["/a-b.org a/b-c.d https://a-b.org/c-d " + "a-" * 31 + "bc.org-d " + "a-" * 32 + "b.org-d", "a" * 65 + "-b.org"]
+)
+@example(['.gov "2015-03-02-the-' + "content-" * 7 + 'x.md" (e.g., U.S.) visit.</td> well.&#8221; a.,b ..a a.."'])
 @example(
     ["a-b.org/c a-B.Org", "U.S. i.e. Mr. xMr. end.", "can't won’t n't I'll o'clock 's", "a--b --a 1-2 1-a a-1 x:y"]
 )

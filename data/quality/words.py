@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from data.quality.columns import LETTER, MARK, SOUND, SPACE, UPPER, WORD, Bools, Ints, Spans, Texts
 
+SEGMENTATION = 2  # raised by hand when `find_words` cuts another way; enters keys where rules of quality are on
+
 Hashes = NDArray[np.uint64]
 _BASE = 0x9E6C_63D0_876A_68DD  # of the polynomial, odd; its powers do not come back for 2**62 characters
 _DOCUMENT = np.uint64(0xD6E8_FEB8_6659_FD93)
@@ -73,8 +75,9 @@ def find_words(texts: Texts) -> Spans:
     without white space are words of their own, one by one; only dots side by side are one. Inside of a word they belong
     to it ("3.5", "U.S.", "a](b"), with exceptions: hyphens and dashes between letters and between digits are words
     ("well - known"), and so are : < > = / before a letter, a comma between letters, and a full stop between lower and
-    upper case, unless the row looks like an address ("a-b.org/c"). English short forms begin a word ("it 's", "do
-    n't"), and the commonest abbreviations keep their stop ("Mr.").
+    upper case, unless the row looks like an address ("a-b.org/c", not "a-b/c.org"). A stop before a word belongs to it
+    (".gov"). English short forms begin a word ("it 's", "do n't"), and the commonest abbreviations keep their stop
+    ("Mr.").
     """
     codes, flags = texts.codes, texts.flags
     space = (flags & SPACE) != 0
@@ -114,6 +117,7 @@ def _roles() -> NDArray[np.uint8]:
     return roles
 
 
+_NAME = 65  # characters of a name of a host, at most, with what stands before it
 _ABBREVIATIONS = ("Mr", "Dr", "St", "Co", "Jr", "vs", "Mrs", "Inc", "Ltd", "Gen", "Gov", "Rev", "Prof", "Corp")
 
 
@@ -136,16 +140,35 @@ def _stands_alone(texts: Texts, at: Ints) -> Bools:
     splits |= ((before & WORD) != 0) & letter_behind & ((roles & _BEFORE_A_LETTER) != 0)
     splits |= digits & (code == ord("-"))
     splits |= letter_before & letter_behind & dot & ((before & UPPER) == 0) & ((behind & UPPER) != 0)
-    rows = np.cumsum((flags & SPACE) != 0, dtype=np.int32)[at]  # white space before tells rows apart
+    spaces = np.cumsum((flags & SPACE) != 0, dtype=np.int32)
+    rows = spaces[at]  # white space before tells rows apart
     address = np.zeros(rows[-1] + 1, np.bool_)
-    address[rows[inside & dot & letter_behind & ((behind & UPPER) == 0)]] = True
+    dots = np.flatnonzero(inside & dot & letter_behind & ((behind & UPPER) == 0))
+    dots = dots[np.append(True, rows[dots[1:]] != rows[dots[:-1]])[: len(dots)]]  # the first of each row
+    begins = np.searchsorted(spaces, rows[dots]) - (rows[dots] == 0)  # white space before the row
+    address[rows[dots[_ends_a_host(codes, at, at[dots], begins)]]] = True
     address[rows[inside & ((roles & _IN_ADDRESSES) == 0)]] = False
     splits &= ~address[rows]
     splits |= (code == ord("-")) & many & ((first & last & LETTER) != 0)
     # At its borders
     outer = ~inside & ((flags[at] & MARK) != 0)
     outer[dot] &= ~_keeps_its_stop(codes, flags, at[dot])
-    found: Bools = outer | splits | (dot & many) | (((flags[at] & SOUND) != 0) & (code > 0xFF))  # the last: pictures
+    outer &= ~dot | ((before & SPACE) == 0)  # not ".gov"
+    beside = many & ((codes[at + 1] == code) | (_back(codes, at, 1, 0) == code))
+    found: Bools = outer | splits | (dot & beside) | (((flags[at] & SOUND) != 0) & (code > 0xFF))  # the last: pictures
+    return found
+
+
+def _ends_a_host(codes: NDArray[np.uint32], at: Ints, dots: Ints, rows: Ints) -> Bools:
+    """Which dots may stand behind the first name of a host: it is no longer than names may be, and before any path.
+
+    at    all characters that are neither white space nor of words
+    rows  the white space before each dot's row
+    """
+    slashes = at[(codes[at] == ord("/")) & ~np.isin(_back(codes, at, 1, 0), _points(":/"))]
+    marks = at[(codes[at] != ord("-")) & (codes[at] != ord("_"))]
+    before = [np.append(-1, places)[np.searchsorted(places, dots)] for places in (slashes, marks)]
+    found: Bools = (before[0] <= rows) & (dots - np.maximum(before[1], rows) <= _NAME)
     return found
 
 
