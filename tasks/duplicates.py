@@ -25,6 +25,7 @@ from tasks.corpus_parts import SIGNED, chained
 from tasks.ranges import Join, joined
 from tasks.registry import identity
 from tasks.run import Run
+from tasks.runner import Runner
 from tasks.slots import Slot, with_refs
 from tasks.units import Unit, UnitProgress, stage_work
 
@@ -61,7 +62,7 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
             hits = {} if "duplicates" in run.refresh else run.store.find("duplicates", [one.key for one in identities])
             missing = [number for number, one in enumerate(identities) if one.key not in hits]
             with run.store.using(refs if missing else ()):
-                found = _join(folders, missing, config, run.runtime.worker_count)
+                found = _join(folders, missing, config, run.runner)
         units = [
             Unit(slot.name, slot.label, its_identity, (slot.ref,),
                  partial(_find_duplicates, tuple(folders[: number + 1]), config,
@@ -74,37 +75,37 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
     return with_refs(documents, made)
 
 
-def _join(folders: Sequence[Path], wanted: Collection[int], config: DuplicatesConfig, workers: int) -> _Found:
+def _join(folders: Sequence[Path], wanted: Collection[int], config: DuplicatesConfig, runner: Runner) -> _Found:
     """What is found for the wanted slots, by number."""
     if not wanted:
         return _Found()
     return _Found(
-        _near_matches(folders, wanted, config.near, workers) if config.near else {},
-        _frequent_lines(folders, wanted, config.lines, workers) if config.lines else {},
+        _near_matches(folders, wanted, config.near, runner) if config.near else {},
+        _frequent_lines(folders, wanted, config.lines, runner) if config.lines else {},
     )
 
 
 def _near_matches(
-    folders: Sequence[Path], wanted: Collection[int], config: NearConfig, workers: int
+    folders: Sequence[Path], wanted: Collection[int], config: NearConfig, runner: Runner | None
 ) -> dict[int, Matches]:
     ranges = NearIndex(folders, wanted, config).ranges()
     join = partial(join_near, tuple(folders), tuple(wanted), config)
-    found = merged(_by_ranges(join, ranges, "ranges of near duplicates", workers))
+    found = merged(_by_ranges(join, ranges, "ranges of near duplicates", runner))
     return {number: found.of_slot(number) for number in wanted}
 
 
 def _frequent_lines(
-    folders: Sequence[Path], wanted: Collection[int], config: LinesConfig, workers: int
+    folders: Sequence[Path], wanted: Collection[int], config: LinesConfig, runner: Runner | None
 ) -> dict[int, FrequentLines]:
     ranges = LineIndex(folders, wanted, config.max_occurrences).ranges()
     join: Join[dict[int, FrequentLines]] = partial(join_lines, tuple(folders), tuple(wanted), config.max_occurrences)
-    found = _by_ranges(join, ranges, "ranges of lines", workers, LINE_RANGES_AT_ONCE)
+    found = _by_ranges(join, ranges, "ranges of lines", runner, LINE_RANGES_AT_ONCE)
     return merged_lines(found)
 
 
-def _by_ranges(join: Join[T], ranges: Sequence[Range], what: str, workers: int, at_once: int = 1) -> list[T]:
-    """What joining each range gives, in their order; without workers it is done here, where a task already is."""
-    return joined("duplicates", what, join, ranges, workers, at_once) if workers else join(ranges)
+def _by_ranges(join: Join[T], ranges: Sequence[Range], what: str, runner: Runner | None, at_once: int = 1) -> list[T]:
+    """What joining each range gives, in their order; without a runner it is done here, where a task already is."""
+    return joined("duplicates", what, join, ranges, runner, at_once) if runner else join(ranges)
 
 
 def _find_duplicates(
@@ -117,9 +118,9 @@ def _find_duplicates(
 ) -> Facts:
     last = len(folders) - 1
     if config.near and matches is None:  # the list was there when it was looked up, and is gone
-        matches = _near_matches(folders, [last], config.near, 0)[last]
+        matches = _near_matches(folders, [last], config.near, None)[last]
     if config.lines and lines is None:
-        lines = _frequent_lines(folders, [last], config.lines, 0)[last]
+        lines = _frequent_lines(folders, [last], config.lines, None)[last]
     facts = exact_duplicates([folder / SIGNATURES_FILE for folder in folders], build.out, progress, matches)
     if lines is not None:
         lines.write(build.out)

@@ -1,6 +1,7 @@
 """Joining ranges of hashes as tasks of the flow's runner: the same lists as in one piece, wherever they are joined."""
 
 import random
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from data.boilerplate.tables import LineWriter
 from data.near.config import NearConfig
 from tasks import duplicates, ranges
 from tasks.progress import watch_with
+from tasks.runner import Runner
+from tasks.runtime import Runtime
 from tests.near_toys import edited, words, write_slots
 
 pytestmark = pytest.mark.usefixtures("flow_server")
@@ -43,13 +46,15 @@ def slots(tmp_path):
     return folders
 
 
-def lists_of(folders, runner):
-    """What both joins find for the last two of three slots, on a runner, as bytes."""
+def lists_of(folders, kind="threads"):
+    """What both joins find for the last two of three slots, on a runner of two workers, as bytes."""
 
-    @flow(task_runner=runner, persist_result=False)
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=2), persist_result=False)
     def join():
-        near = duplicates._near_matches(folders, [1, 2], NearConfig(), 2)
-        lines = duplicates._frequent_lines(folders, [1, 2], LinesConfig(min_characters=3, max_occurrences=1), 2)
+        with closing(Runner(Runtime(workers=2, runner=kind), folders[0].parent)) as runner:
+            near = duplicates._near_matches(folders, [1, 2], NearConfig(), runner)
+            few = LinesConfig(min_characters=3, max_occurrences=1)
+            lines = duplicates._frequent_lines(folders, [1, 2], few, runner)
         return [column.tobytes() for slot in (1, 2) for column in (*near[slot], *lines[slot])]
 
     return join()
@@ -64,16 +69,18 @@ def in_many_ranges(monkeypatch):
 def test_one_range_needs_no_task_and_many_are_one_task_each(slots, monkeypatch, request):
     with monkeypatch.context() as patched:
         patched.setattr(ranges, "join_ranges", None)  # nothing may be submitted
-        at_once = lists_of(slots, ThreadPoolTaskRunner(max_workers=2))
+        at_once = lists_of(slots)
     assert len(np.frombuffer(at_once[0], np.int64)) > 5 and len(at_once[5]) > 80  # something is found
     request.getfixturevalue("in_many_ranges")
     names, submit = [], ranges.join_ranges.submit
     monkeypatch.setattr(
-        ranges.join_ranges, "submit", lambda *given: names.append(" ".join(given[:2])) or submit(*given)
+        ranges.join_ranges,
+        "submit",
+        lambda **given: names.append(f"{given['stage']} {given['label']}") or submit(**given),
     )
     watching = Watching()
     with watch_with(watching):
-        assert lists_of(slots, ThreadPoolTaskRunner(max_workers=2)) == at_once
+        assert lists_of(slots) == at_once
     near = [f"duplicates ranges of near duplicates {number}/9" for number in range(1, 10)]  # 3 x 20 x 14 by 100
     assert names[:9] == near
     assert names[9:] and all(name.startswith("duplicates ranges of lines ") for name in names[9:])
@@ -85,13 +92,11 @@ def test_one_range_needs_no_task_and_many_are_one_task_each(slots, monkeypatch, 
 def test_a_range_that_fails_ends_the_stage_with_its_own_error(slots):
     np.save(slots[0] / "near-rows.npy", np.zeros(3, np.int64))
     with pytest.raises(data.arrays.UnusableArrayError, match=r"near-rows\.npy holds int64"):
-        lists_of(slots, ThreadPoolTaskRunner(max_workers=2))
+        lists_of(slots)
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("in_many_ranges")
 def test_a_dask_cluster_finds_the_same(slots):
-    runners = pytest.importorskip("prefect_dask", reason="prefect-dask is not installed")
-    cluster = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    on_dask = lists_of(slots, runners.DaskTaskRunner(cluster_kwargs=cluster))
-    assert on_dask == lists_of(slots, ThreadPoolTaskRunner(max_workers=2))
+    pytest.importorskip("prefect_dask", reason="prefect-dask is not installed")
+    assert lists_of(slots, "dask") == lists_of(slots)
