@@ -53,7 +53,7 @@ def choose_tokenizer(run: Run, corpus: Sequence[Slot], config: TokenizerConfig, 
         identity("tokenizer", recipe, {"train": digests if config.kind != "gpt2" else []}),
         tuple(slot.ref for slot in corpus),
         partial(_make_tokenizer, paths, validation, config),
-        reads=tuple(slot.ref for slot in corpus),
+        reads=dict.fromkeys((slot.ref for slot in corpus), "*"),
     )
     return run_units(run, "tokenizer", [unit], in_parallel=False)[0]
 

@@ -35,7 +35,8 @@ def measure_overlap(
         }
         make = partial(_sample, place(document.ref), place(drop.ref) / DROPS_FILE, place(slot.ref))
         cited = (document.ref, drop.ref, slot.ref)
-        units.append(Unit(slot.name, slot.label, identity("overlap", config, inputs), cited, make, reads=cited))
+        what = identity("overlap", config, inputs)
+        units.append(Unit(slot.name, slot.label, what, cited, make, reads=dict.fromkeys(cited, "*")))
     with stage_work(run, "overlap", len(units) + 1) as work:
         samples = work.build(units)
         parts = [
@@ -49,7 +50,7 @@ def measure_overlap(
         }
         whole = config | {"sources": [slot.source for slot in corpus]}
         its_identity = identity("overlap", whole, inputs)
-        reads = (*samples, *(slot.ref for slot in (*drops, *corpus)))
+        reads = dict.fromkeys((*samples, *(slot.ref for slot in (*drops, *corpus))), "*")
         compare = partial(_compare, parts)
         unit = Unit(name, f"overlap in {name}", its_identity, (index, *samples), compare, reads=reads)
         (ref,) = work.build([unit])

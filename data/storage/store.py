@@ -14,7 +14,7 @@ adopts that.
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -125,11 +125,12 @@ class BucketStore(Store):
     def stages(self) -> list[str]:
         return self._manifests.stages()
 
-    def manifests(self, stage: str | None = None) -> Iterator[Manifest]:
+    def manifests(self, stage: str | None = None, names: Collection[str] | None = None) -> Iterator[Manifest]:
         for one in [safe_name(stage)] if stage else self.stages():
             with storage_errors(self.root):
                 found = [record.manifest for record in self._manifests.now(one).values()]
-            yield from sorted(found, key=lambda manifest: (manifest.created, manifest.key))
+            wanted = [manifest for manifest in found if names is None or manifest.name in names]
+            yield from sorted(wanted, key=lambda manifest: (manifest.created, manifest.key))
 
     def _beginning_with(self, stage: str, start: str) -> list[tuple[str, str]]:
         found = self._manifests.now(stage, list(self._manifests.etags(stage, start)))
