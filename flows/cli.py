@@ -20,8 +20,10 @@ from flows import (
     cli_export,
     cli_forget,
     cli_generate,
+    cli_models,
     cli_ops,
     cli_plan,
+    cli_retrain,
     cli_sources,
     cli_store,
     cli_train,
@@ -53,6 +55,10 @@ app.command("forget")(cli_forget.forget)
 app.command("plan")(cli_plan.plan)
 app.command("generate")(cli_generate.generate)
 app.command("train")(cli_train.train)
+app.command("retrain")(cli_retrain.retrain)
+app.command("models")(cli_models.models)
+app.command("promote")(cli_models.promote)
+app.command("rollback")(cli_models.rollback)
 app.command("export")(cli_export.export)
 app.command("ui")(ui.ui)
 app.add_typer(cli_ops.app, name="ops")

@@ -9,11 +9,14 @@ from data.manifest import ArtifactRef, Manifest
 from data.store import Store
 from data.verification import OBSERVED
 from flows.recipe import RecipeError, unknown_name
+from tasks.champions import resolve
 from tasks.misses import brief, changed_fields, nearest_to
 from tasks.registry import STAGES
 from tasks.runtime import open_store
 
-RefArgument = Annotated[str, typer.Argument(metavar="REF", help="stage/name-key, or the beginning of a key.")]
+RefArgument = Annotated[
+    str, typer.Argument(metavar="REF", help="stage/name-key, the beginning of a key, or champion:NAME.")
+]
 
 
 def list_artifacts(
@@ -41,7 +44,7 @@ def list_artifacts(
 def show(ref: RefArgument) -> None:
     """Show an artifact: recipe, counts, files, and what it was made from."""
     store = open_store()
-    manifest = store.manifest(store.resolve(ref))
+    manifest = store.manifest(resolve(store, ref))
     print(manifest.ref)
     print(f"  at       {store.address(manifest.ref)}")
     print(f"  created  {manifest.created}, by textmill {manifest.textmill}")
@@ -86,14 +89,14 @@ def why(
     """Say which part of the recipe makes two artifacts different, or why one was not found among those before it."""
     store = open_store()
     if other is None:
-        second = store.manifest(store.resolve(one))
+        second = store.manifest(resolve(store, one))
         before = [m for m in store.manifests(second.recipe.stage, [second.name]) if m.created < second.created]
         if not before:
             print(f"{second.ref} was the first of its name: there was nothing that it could have reused.")
             return
         first = nearest_to(second.recipe, before)[0]
     else:
-        first, second = (store.manifest(store.resolve(text)) for text in (one, other))
+        first, second = (store.manifest(resolve(store, text)) for text in (one, other))
     if first.recipe.stage != second.recipe.stage:
         raise RecipeError(f"{first.ref} and {second.ref} are of different stages; name two of one stage.")
     print(f"{first.ref}\n{second.ref}")
@@ -128,7 +131,7 @@ def verify(
 ) -> int:
     """Hash every file of one artifact or of all; exit code 1 and the names of what is damaged."""
     store = open_store()
-    wanted: ArtifactRef | None = store.resolve(ref) if ref else None
+    wanted: ArtifactRef | None = resolve(store, ref) if ref else None
     damages = list(store.verify(wanted))
     for damage in damages:
         print(f"damaged: {damage.ref}: {damage.where} {damage.problem}")

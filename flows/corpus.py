@@ -20,7 +20,7 @@ from tasks.prepared import Prepared, newest_index, remember
 from tasks.registry import Stage
 from tasks.run import Run
 from tasks.runtime import Runtime
-from tasks.sources import fetch
+from tasks.sources import Looked, fetch
 
 
 @flow(flow_run_name=run_name, task_runner=TASK_RUNNER, persist_result=False)
@@ -55,10 +55,10 @@ def corpus(
     return run.summary()
 
 
-def build_corpus(run: Run, recipe: Recipe) -> Prepared:
-    """All stages of a corpus in their order."""
+def build_corpus(run: Run, recipe: Recipe, looked: Looked | None = None) -> Prepared:
+    """All stages of a corpus in their order; `looked` is the look at its sources that the run has taken already."""
     sources = recipe.used_sources()
-    raw = fetch(run, sources)
+    raw = fetch(run, sources, looked)
     copies = recipe.duplicates
     documents = clean(run, raw, sources, recipe.cleaning, copies.near, recipe.decontamination, copies.lines)
     drops = find_duplicates(run, documents, copies)

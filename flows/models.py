@@ -4,16 +4,20 @@ from data.errors import TextmillError
 from data.manifest import ArtifactRef, safe_name
 from data.store import Store
 from flows.recipe import RecipeError
+from tasks.champions import resolve
 
 
 def find_model(store: Store, reference: str | None) -> ArtifactRef:
-    """The model artifact that `reference` names, the newest if it is None; raises TextmillError when there is none."""
+    """The model artifact that `reference` names (also `champion:NAME`), the newest if it is None.
+
+    Raises TextmillError when there is none.
+    """
     if reference is None:
         models = list(store.manifests("model"))
         if not models:
             raise TextmillError(f"There is no model in {store.where} yet: `textmill run python-docs` trains one.")
         return models[-1].ref
-    ref = store.resolve(reference)
+    ref = resolve(store, reference)
     if ref.stage != "model":
         raise RecipeError(f"{ref} is no model; `textmill ls model` lists them.")
     return ref

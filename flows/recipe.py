@@ -23,6 +23,7 @@ from data.tokenizers.config import TokenizerConfig
 from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig
 from gpt.sizing import PlanConfig
 from tasks.prompts import refuse_marks
+from tasks.retrain_config import RetrainConfig
 
 
 class SamplingRecipe(BaseModel):
@@ -79,6 +80,9 @@ class Recipe(BaseModel):
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How the model is scored.")
     sampling: SamplingRecipe = Field(default_factory=SamplingRecipe, description="What the model is asked to write.")
+    retrain: RetrainConfig = Field(
+        default_factory=RetrainConfig, description="How a model is trained again as its text grows."
+    )
 
     @model_validator(mode="after")
     def _name_sources(self) -> "Recipe":

@@ -55,7 +55,7 @@ def training(
     return run.summary()
 
 
-def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuation | None = None) -> None:
+def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuation | None = None) -> Made:
     """All stages of a model in their order, or of more steps of one; metrics of the run go to `run.metrics`."""
     arrays = weighted_arrays(recipe, prepared)
     sampling = recipe.sampling.config()
@@ -94,6 +94,7 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuati
     page = report(run, made, recipe.model_dump(mode="json"), recipe.name)
     publish_run_card(run, page, made)
     run.finish("report")
+    return made
 
 
 def weighted_arrays(recipe: Recipe, prepared: Prepared) -> Arrays:

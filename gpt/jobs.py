@@ -1,4 +1,4 @@
-"""What the commands of this floor are asked to do: the contents of RUN.json, EVAL.json and SAMPLE.json.
+"""What the commands of this floor are asked to do: the contents of RUN.json, EVAL.json, SAMPLE.json, MEMORISE.json.
 
 Whoever starts a command writes these as JSON; `gpt.jobfile` reads and checks them. Paths are taken as they are.
 """
@@ -141,3 +141,26 @@ class SampleJob(SamplingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range(self, "count", 1)
+
+
+@dataclass(frozen=True)
+class MemorisationJob:
+    """MEMORISE.json: test a trained model on the training arrays of its sources, at `samples` places.
+
+    At each it reads a prefix of `prefix_bytes` UTF-8 bytes and must go on with the next `span_bytes`.
+    """
+
+    model_dir: Path
+    sources: dict[str, SourceArrays]
+    token_bytes: Path
+    eot_id: int
+    out: Path
+    samples: int = 200
+    seed: int = 0
+    prefix_bytes: int = 100
+    span_bytes: int = 50
+    runtime: Runtime = field(default_factory=Runtime)
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "prefix_bytes", "span_bytes"):
+            require_range(self, name, 1)

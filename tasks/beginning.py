@@ -13,6 +13,7 @@ from data.tokenizers.load import load_tokenizer
 from gpt.config import ModelConfig
 from gpt.errors import GPTError
 from gpt.start import STATE, holds_model, is_gpt2, refuse_other_model, shaped_like, state_digest, weights_digest
+from tasks.champions import resolve
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT
 
@@ -123,7 +124,7 @@ def stop_of(manifest: Manifest) -> int:
 
 def find_model(run: Run, text: str) -> ArtifactRef:
     """The model artifact that `text` names. Raises TextmillError when it names none, or something else."""
-    ref = run.store.resolve(text)
+    ref = resolve(run.store, text)
     if ref.stage != "model":
         raise TextmillError(f"{ref} is no model; `textmill ls model` lists them.")
     return ref

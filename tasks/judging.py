@@ -49,7 +49,7 @@ def evaluate(run: Run, model: ArtifactRef, arrays: Arrays, config: EvaluationCon
 
 
 def _evaluate(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
-    _run_job("gpt.evaluate", job, build)
+    run_job("gpt.evaluate", job, build)
     result = json.loads((build.out / EVALUATION_FILE).read_text())
     return Facts(counts={key: value for key, value in result.items() if isinstance(value, int | float)})
 
@@ -83,7 +83,7 @@ def sample(
 
 
 def _sample(job: dict[str, Any], prompts: list[str], tokenizer: Path, build: Build, progress: UnitProgress) -> Facts:
-    _run_job("gpt.sample", job, build)
+    run_job("gpt.sample", job, build)
     path = build.out / COMPLETIONS_FILE
     decode = load_tokenizer(tokenizer).decode
     drawn = json.loads(path.read_text())["completions"]
@@ -92,7 +92,8 @@ def _sample(job: dict[str, Any], prompts: list[str], tokenizer: Path, build: Bui
     return Facts(counts={"completions": len(texts)})
 
 
-def _run_job(module: str, job: dict[str, Any], build: Build) -> None:
+def run_job(module: str, job: dict[str, Any], build: Build) -> None:
+    """Run a command of the gpt floor that writes into `build.out`; its job file stays out of the payload."""
     file = build.out / "JOB.json"
     file.write_text(json.dumps(job | {"out": str(build.out)}))
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 
 from data.errors import TextmillError
 from data.facts import TO_ASK_AGAIN, Facts, counted
@@ -42,15 +43,25 @@ class SlotPlan:
     earlier: tuple[ArtifactRef, ...]
 
 
-def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
-    """Raw slots of all sources, in the order in which they were opened; only what is new or changed is fetched."""
+@dataclass(frozen=True)
+class Looked:
+    """What a look at all sources has come to: their slots in the order in which they were opened, nothing fetched."""
+
+    planned: tuple[SlotPlan, ...]
+    units: tuple[Unit, ...]  # of `planned`
+
+
+def look_at(run: Run, sources: Mapping[str, SourceConfig]) -> Looked:
+    """Look at every source, or take its last look where the run is offline, and note what is theirs."""
     opened = datetime.now(UTC).isoformat(timespec="microseconds")
     planned: list[SlotPlan] = []
     for name, source in sources.items():
         if run.runtime.offline and source.reaches_network():
             plans, notes = _last_seen(name, source, run.store)
-        else:
+        elif FlowRunContext.get():
             plans, notes = look(name, as_it_is(source), as_it_is(run.store), opened)
+        else:
+            plans, notes = look.fn(name, source, run.store, opened)  # which needs no server
         planned += plans
         run.notes += notes
     planned.sort(key=lambda plan: (plan.slot.opened, plan.slot.source, plan.slot.number))
@@ -58,6 +69,16 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig]) -> list[Slot]:
     for name, source in sources.items():
         keys = [unit.identity.key for unit, plan in zip(units, planned, strict=True) if plan.slot.source == name]
         note_source(run.store.refs, source, name, keys)
+    return Looked(tuple(planned), tuple(units))
+
+
+def fetch(run: Run, sources: Mapping[str, SourceConfig], looked: Looked | None = None) -> list[Slot]:
+    """Raw slots of all sources, in the order in which they were opened; only what is new or changed is fetched.
+
+    `looked` is the look that this run has taken already.
+    """
+    looked = looked or look_at(run, sources)
+    planned, units = looked.planned, looked.units
     if run.runtime.offline:
         _refuse_to_fetch(run, [unit for unit, plan in zip(units, planned, strict=True)
                                if sources[plan.slot.source].reaches_network()])  # fmt: skip

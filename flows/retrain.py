@@ -1,0 +1,198 @@
+"""Training again as the text grows: look, and where anything is new, train a challenger and let the gate decide."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow
+
+from data.manifest import ArtifactRef
+from flows.corpus import build_corpus
+from flows.recipe import Recipe
+from flows.start import TASK_RUNNER, start_run
+from flows.training import build_model, weighted
+from gpt.sizing import PlanConfig
+from tasks.champions import Champions, Decision, read_champions, write_champions
+from tasks.comparing import compare_on_held_out, memorisation, memorisation_of_champion, tokenizer_of
+from tasks.corpus_drift import find_drift
+from tasks.corpus_parts import read_slots
+from tasks.decision_card import publish_decision_card, scores_json
+from tasks.events import tell
+from tasks.gate import Memorisation, Verdict, judge
+from tasks.news import news_since, survey
+from tasks.plan import plan
+from tasks.prepared import Prepared
+from tasks.registry import Stage
+from tasks.run import Run
+from tasks.runtime import Runtime
+from tasks.sources import Looked, look_at
+from tasks.training import starting_shape
+from tasks.warm_start import gentler, is_tainted, why_from_scratch
+
+UNSEEN = {"name", "sources", "sampling", "evaluation"}  # settings that are no reason to train again
+
+
+@flow(flow_run_name="retrain {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)
+def retrain(
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults
+    overrides: dict[str, Any] = {},  # noqa: B006 - the same
+    refresh: list[Stage] = [],  # noqa: B006 - the same
+    runtime: Runtime = Runtime(),  # noqa: B008 - the same
+    again: bool = False,
+) -> dict[str, Any]:
+    """Look for new text; if there is any, train a challenger and let it replace the champion where the gate allows it.
+
+    Args:
+        recipe: Everything that changes the result.
+        overrides: Settings to replace, by dotted name, for example {"retrain.margin": 0.02}.
+        refresh: Stages to build again even where their artifacts exist.
+        runtime: Where and how fast; changes no result.
+        again: Train and decide also when nothing is new.
+    """
+    recipe, run = start_run(recipe, overrides, refresh, None, runtime)
+    glance = look_first(run, recipe)
+    if not glance.news and not again:
+        return summary_of(run, glance.champions, "nothing_new", [NOTHING])
+    return _retrain(run, recipe, glance, again)
+
+
+def idle(recipe: Recipe, runtime: Runtime) -> dict[str, Any] | None:
+    """The summary of a run that finds nothing new, which needs no flow; None where there is something to do."""
+    recipe, run = start_run(recipe, {}, [], None, runtime)
+    glance = look_first(run, recipe)
+    return None if glance.news else summary_of(run, glance.champions, "nothing_new", [NOTHING])
+
+
+NOTHING = "nothing is new since the last decision"
+TAKEN_DOWN = "the champion learnt from text that was taken down since"
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The registry, and what has changed since its last decision; nothing was fetched."""
+
+    champions: Champions
+    looked: Looked
+    seen: Mapping[str, Any]
+    news: list[str]
+
+
+def look_first(run: Run, recipe: Recipe) -> Glance:
+    """Look at every source, and compare with the last decision."""
+    champions = read_champions(run.store.refs, recipe.name)
+    sources = recipe.used_sources()
+    looked = look_at(run, sources)
+    weights = {name: [source.weight, source.max_epochs] for name, source in sources.items()}
+    settings = recipe.model_dump(mode="json", exclude=UNSEEN) | {"weights": weights}
+    seen = survey(run, sources, looked, settings)
+    news = news_since(champions.seen, seen)
+    if champions.champion and is_tainted(run.store, champions.champion):
+        news.append(TAKEN_DOWN)
+    return Glance(champions, looked, seen, news)
+
+
+def _retrain(run: Run, recipe: Recipe, glance: Glance, again: bool) -> dict[str, Any]:
+    """Build the corpus, train the challenger and decide; the decision is one write, and the last thing that is made."""
+    champions, champion = glance.champions, glance.champions.champion
+    run.notes += [f"new: {one}" for one in glance.news]
+    warm = _warm(run, recipe, champion)
+    prepared = build_corpus(run, warm or recipe, glance.looked)
+    _tell_drift(run, recipe, prepared)
+    seen = {**glance.seen, "corpus": prepared.index.digest}
+    if not again and TAKEN_DOWN not in glance.news and _is_as_before(champions.seen, seen):
+        write_champions(run.store.refs, champions.having_seen(seen))
+        return summary_of(run, champions, "nothing_new", ["what is new leaves the corpus as it was", *glance.news])
+    if warm is not None:
+        recipe = _with_gentler_plan(run, warm, prepared)
+    made = build_model(run, recipe, prepared)
+    if made.model == champion:
+        write_champions(run.store.refs, champions.having_seen(seen))
+        return summary_of(run, champions, "nothing_new", ["the training gives the champion again", *glance.news])
+    corpus = {
+        "index": str(prepared.index),
+        "digest": prepared.index.digest,
+        "sources": glance.seen["sources"],
+        "news": glance.news,
+    }
+    if champion is None:
+        basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, None)}
+        return _decide(run, champions.promoted(made.model, ("first",), **basis), seen)
+    verdict = _judge(run, recipe, prepared, made.model, champion)
+    basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, verdict)}
+    if TAKEN_DOWN in glance.news:
+        reasons = (f"takedown: {TAKEN_DOWN}", *verdict.reasons)
+        return _decide(run, champions.promoted(made.model, reasons, **basis), seen)
+    decide = champions.promoted if verdict.promote else champions.kept
+    return _decide(run, decide(made.model, verdict.reasons, **basis), seen)
+
+
+def _warm(run: Run, recipe: Recipe, champion: ArtifactRef | None) -> Recipe | None:
+    """The recipe with the champion's weights to begin with and its tokenizer pinned; None: begin from scratch."""
+    if champion is None or recipe.retrain.policy == "scratch":
+        return None
+    reason = why_from_scratch(run.store, champion, recipe.model, recipe.tokenizer, recipe.split)
+    if reason:
+        run.notes.append(f"From scratch, as {reason}.")
+        return None
+    pinned = recipe.tokenizer.model_copy(
+        update={"kind": "artifact", "artifact": str(tokenizer_of(run.store, champion)), "vocab_size": None}
+    )
+    dial = PlanConfig(minutes=recipe.plan.minutes)  # the champion has its size
+    return recipe.model_copy(update={"init_from": str(champion), "tokenizer": pinned, "plan": dial})
+
+
+def _with_gentler_plan(run: Run, recipe: Recipe, prepared: Prepared) -> Recipe:
+    """The recipe of a warm start with fewer steps and lower rates than its plan from scratch."""
+    arrays = weighted(recipe, prepared)
+    shaped = starting_shape(run, recipe.model, recipe.init_from, arrays.tokenizer)
+    full = plan(run, arrays, recipe.model, recipe.training, recipe.plan, recipe.tokenizer, recipe.name, shaped)
+    training = gentler(recipe.training, full.training, recipe.retrain)
+    run.notes.append(
+        f"Warm start from {recipe.init_from}: {training.steps} steps of {full.training.steps} from scratch, rates x "
+        f"{recipe.retrain.rate_share:g}."
+    )
+    return recipe.model_copy(update={"training": training, "plan": PlanConfig()})
+
+
+def _judge(run: Run, recipe: Recipe, prepared: Prepared, challenger: ArtifactRef, champion: ArtifactRef) -> Verdict:
+    arrays = weighted(recipe, prepared)
+    pairs = compare_on_held_out(run, challenger, champion, arrays, prepared.shards, recipe.evaluation, recipe.name)
+    value = memorisation(run, challenger, arrays, recipe.retrain, recipe.name)
+    before = memorisation_of_champion(run, champion, recipe.retrain, recipe.name) if value is not None else None
+    return judge(pairs, Memorisation(value, before), recipe.retrain)
+
+
+def _decide(run: Run, champions: Champions, seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the decision, then tell of it."""
+    write_champions(run.store.refs, champions.having_seen(seen))
+    decision = champions.history[-1]
+    publish_decision_card(run, champions)
+    event = {"model": str(decision.model), "before": str(decision.before or ""), "reasons": list(decision.reasons)}
+    tell("model.promoted" if decision.outcome == "promoted" else "model.kept", champions.recipe, **event)
+    return summary_of(run, champions, decision.outcome, decision.reasons, decision)
+
+
+def _tell_drift(run: Run, recipe: Recipe, prepared: Prepared) -> None:
+    drift = find_drift(run.store, prepared.index, read_slots(run.store, prepared.index), recipe.name)
+    if drift.jumps:
+        jumps = [str(jump) for jump in drift.jumps]
+        run.notes += [f"drift: {jump}" for jump in jumps]
+        tell("corpus.drift", recipe.name, corpus=str(prepared.index), jumps=jumps)
+
+
+def _is_as_before(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
+    """Whether the corpus came out as it was at the last decision, and the settings are what they were."""
+    return before is not None and all(before.get(name) == now[name] for name in ("corpus", "settings"))
+
+
+def summary_of(
+    run: Run, champions: Champions, outcome: str, reasons: Any, decision: Decision | None = None
+) -> dict[str, Any]:
+    """What `--json` prints: the run's summary with outcome, reasons and both models."""
+    return run.summary() | {
+        "outcome": outcome,
+        "reasons": list(reasons),
+        "champion": str(champions.champion) if champions.champion else None,
+        "challenger": str(champions.challenger) if champions.challenger else None,
+        "decision": decision.number if decision else None,
+    }

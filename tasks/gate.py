@@ -1,0 +1,159 @@
+"""The gate: whether a challenger may take the champion's place. Arithmetic on scores; knows no artifact and no model.
+
+Both models are scored on the same passages, so the bootstrap draws passages and keeps the pairs: what makes a passage
+hard for both cancels out (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). On each source the
+challenger must not be worse by more than a margin, at the upper end of the 95% interval.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.retrain_config import RetrainConfig
+
+ALL = "all sources"
+DRAWN_AT_ONCE = 2**22  # passages held at once: 32 MB
+
+Result = Literal["better", "holds", "worse", "not judged"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Scores of both models on the same passages of one source: three arrays (passages,) float64.
+
+    nats, nats_before  sum of -ln p of a passage, by the challenger and by the champion
+    sizes              UTF-8 bytes
+    """
+
+    nats: NDArray[np.float64]
+    nats_before: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    source           as the recipe calls it, or `ALL`
+    kind             `frozen`: text that was held out when the champion came, too; `new`: held out since
+    passages         how many
+    value, before    bits per byte of challenger and champion
+    low, high        95% interval of their difference, challenger minus champion; None where it is not judged
+    """
+
+    source: str
+    kind: str
+    passages: int
+    value: float
+    before: float
+    low: float | None
+    high: float | None
+    result: Result
+
+    def __str__(self) -> str:
+        text = f"{self.source}, {self.kind} text: {self.before:.4f} -> {self.value:.4f} bits per byte"
+        if self.low is None or self.high is None:
+            return f"{text} on {self.passages} passages, too few to judge"
+        return f"{text} ({self.low:+.4f} to {self.high:+.4f} on {self.passages} passages): {self.result}"
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Shares of training text that a model goes on with verbatim, each of its own; None where it was not tested."""
+
+    value: float | None = None
+    before: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the challenger is promoted, and why: what decided, one sentence each.
+
+    totals  bits per byte of challenger and champion over all sources, by kind of text and for `all` of it
+    """
+
+    promote: bool
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+    memorisation: Memorisation
+    totals: Mapping[str, tuple[float, float]]
+
+
+def judge(pairs: Mapping[tuple[str, str], Pairs], memorisation: Memorisation, config: RetrainConfig) -> Verdict:
+    """Decide by the scores on every (source, kind of text).
+
+    A source with fewer than `min_passages` passages of a kind is reported and not judged. Where that leaves no source
+    to be judged on a kind, its passages of all sources are judged together, if they are enough. Nothing that can be
+    judged means that the champion stays.
+    """
+    checks = []
+    for kind in ("frozen", "new"):
+        of_kind = {source: one for (source, its), one in sorted(pairs.items()) if its == kind and len(one)}
+        single = [compare(source, kind, one, config) for source, one in of_kind.items()]
+        checks += single
+        if len(of_kind) > 1 and all(check.result == "not judged" for check in single):
+            checks.append(compare(ALL, kind, _together(list(of_kind.values())), config))
+    judged = [check for check in checks if check.result != "not judged"]
+    failures = [str(check) for check in judged if check.result == "worse"]
+    if not judged:
+        count = sum(map(len, pairs.values()))
+        failures.append(
+            f"nothing could be judged: {count} held-out passages, and {config.min_passages} of one kind are needed "
+            "(split.min_passages, split.validation_share, retrain.min_passages)"
+        )
+    limit = None if memorisation.before is None else memorisation.before + config.memorisation_margin
+    if memorisation.value is not None and limit is not None and memorisation.value > limit:
+        failures.append(
+            f"memorisation: goes on verbatim at {memorisation.value:.1%} of places in its training text, the champion "
+            f"at {memorisation.before:.1%}, and {config.memorisation_margin:.1%} more are allowed"
+        )
+    reasons = failures or [str(check) for check in judged]
+    return Verdict(not failures, tuple(reasons), tuple(checks), memorisation, _totals(pairs))
+
+
+def compare(source: str, kind: str, pairs: Pairs, config: RetrainConfig) -> Check:
+    """Both models on the passages of one source. `better`: the whole interval lies below 0."""
+    value, before = _rates(pairs)
+    if len(pairs) < config.min_passages:
+        return Check(source, kind, len(pairs), value, before, None, None, "not judged")
+    low, high = difference_interval(pairs, config.resamples, config.seed)
+    result: Result = "better" if high < 0 else "holds" if high <= config.margin else "worse"
+    return Check(source, kind, len(pairs), value, before, low, high, result)
+
+
+def difference_interval(pairs: Pairs, resamples: int, seed: int) -> tuple[float, float]:
+    """The 2.5% and 97.5% quantiles of the difference in bits per byte over sets of passages drawn with replacement."""
+    generator = np.random.default_rng(seed)
+    difference = (pairs.nats - pairs.nats_before) / math.log(2)
+    at_once = max(1, DRAWN_AT_ONCE // len(pairs))
+    found = []
+    for first in range(0, resamples, at_once):
+        drawn = generator.integers(0, len(pairs), (min(at_once, resamples - first), len(pairs)))
+        found.append(difference[drawn].sum(1) / np.maximum(1.0, pairs.sizes[drawn].sum(1)))
+    low, high = np.quantile(np.concatenate(found), [0.025, 0.975]).tolist()
+    return low, high
+
+
+def _rates(pairs: Pairs) -> tuple[float, float]:
+    size = max(1.0, float(pairs.sizes.sum()))
+    return float(pairs.nats.sum()) / math.log(2) / size, float(pairs.nats_before.sum()) / math.log(2) / size
+
+
+def _totals(pairs: Mapping[tuple[str, str], Pairs]) -> dict[str, tuple[float, float]]:
+    found = {}
+    for kind in ("frozen", "new", "all"):
+        chosen = [one for (_, its), one in pairs.items() if len(one) and kind in (its, "all")]
+        if chosen:
+            found[kind] = _rates(_together(chosen))
+    return found
+
+
+def _together(parts: Sequence[Pairs]) -> Pairs:
+    return Pairs(*(np.concatenate([getattr(one, name) for one in parts]) for name in ("nats", "nats_before", "sizes")))
