@@ -15,12 +15,13 @@ from tasks.corpus import split
 from tasks.corpus_card import publish_corpus_card
 from tasks.duplicates import find_duplicates
 from tasks.encoding import choose_tokenizer, encode
+from tasks.looking import Looked
 from tasks.overlap import measure_overlap
 from tasks.prepared import Prepared, newest_index, remember
 from tasks.registry import Stage
 from tasks.run import Run
 from tasks.runtime import Runtime
-from tasks.sources import Looked, fetch
+from tasks.sources import fetch
 
 
 @flow(flow_run_name=run_name, task_runner=TASK_RUNNER, persist_result=False)

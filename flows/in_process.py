@@ -26,20 +26,20 @@ def run_pipeline(recipe: Recipe, runtime: Runtime, refresh: Sequence[Stage], unt
 def run_retrain(recipe: Recipe, runtime: Runtime, refresh: Sequence[Stage], again: bool) -> dict[str, Any]:
     """Run the flow `retrain` and return its summary.
 
-    Without a server of Prefect's the look comes first: a temporary one takes longer to start than a look that finds
-    nothing new.
+    The look comes first: Prefect takes longer to start than a look that finds nothing new.
     """
     prepare_prefect()
     quieten_prefect()
-    from prefect.settings import PREFECT_API_URL
-
     from flows.console import console_watcher
-    from flows.retrain import idle, retrain
-    from flows.temporary_server import tie_temporary_server
-    from tasks.progress import watch_with
+    from flows.glance import idle
 
-    with console_watcher() as watcher, watch_with(watcher):
-        if not PREFECT_API_URL.value() and not again and (summary := idle(recipe, runtime)) is not None:
+    with console_watcher() as watcher:
+        if not again and not refresh and (summary := idle(recipe, runtime, watcher.note)) is not None:
             return summary
+        from flows.retrain import retrain
+        from flows.temporary_server import tie_temporary_server
+        from tasks.progress import watch_with
+
         tie_temporary_server()
-        return retrain(recipe=recipe, refresh=list(refresh), runtime=runtime, again=again)
+        with watch_with(watcher):
+            return retrain(recipe=recipe, refresh=list(refresh), runtime=runtime, again=again)

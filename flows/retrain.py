@@ -1,35 +1,32 @@
 """Training again as the text grows: look, and where anything is new, train a challenger and let the gate decide."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
 
 from data.manifest import ArtifactRef
 from flows.corpus import build_corpus
+from flows.glance import NOTHING, TAKEN_DOWN, Glance, glance_at, summary_of
 from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
-from flows.training import build_model, weighted
+from flows.training import build_model, weighted_arrays
 from gpt.sizing import PlanConfig
-from tasks.champions import Champions, Decision, read_champions, write_champions
+from tasks.champions import Champions, write_champions
 from tasks.comparing import compare_on_held_out, memorisation, memorisation_of_champion, tokenizer_of
 from tasks.corpus_drift import find_drift
 from tasks.corpus_parts import read_slots
 from tasks.decision_card import publish_decision_card, scores_json
 from tasks.events import tell
 from tasks.gate import Memorisation, Verdict, judge
-from tasks.news import news_since, survey
 from tasks.plan import plan
 from tasks.prepared import Prepared
 from tasks.registry import Stage
 from tasks.run import Run
 from tasks.runtime import Runtime
-from tasks.sources import Looked, look_at
+from tasks.sources import look_at_all
 from tasks.training import starting_shape
-from tasks.warm_start import gentler, is_tainted, why_from_scratch
-
-UNSEEN = {"name", "sources", "sampling", "evaluation"}  # settings that are no reason to train again
+from tasks.warm_start import gentler, why_from_scratch
 
 
 @flow(flow_run_name="retrain {recipe.name}", task_runner=TASK_RUNNER, persist_result=False)
@@ -50,45 +47,10 @@ def retrain(
         again: Train and decide also when nothing is new.
     """
     recipe, run = start_run(recipe, overrides, refresh, None, runtime)
-    glance = look_first(run, recipe)
+    glance = glance_at(run, recipe, look_at_all)
     if not glance.news and not again:
         return summary_of(run, glance.champions, "nothing_new", [NOTHING])
     return _retrain(run, recipe, glance, again)
-
-
-def idle(recipe: Recipe, runtime: Runtime) -> dict[str, Any] | None:
-    """The summary of a run that finds nothing new, which needs no flow; None where there is something to do."""
-    recipe, run = start_run(recipe, {}, [], None, runtime)
-    glance = look_first(run, recipe)
-    return None if glance.news else summary_of(run, glance.champions, "nothing_new", [NOTHING])
-
-
-NOTHING = "nothing is new since the last decision"
-TAKEN_DOWN = "the champion learnt from text that was taken down since"
-
-
-@dataclass(frozen=True)
-class Glance:
-    """The registry, and what has changed since its last decision; nothing was fetched."""
-
-    champions: Champions
-    looked: Looked
-    seen: Mapping[str, Any]
-    news: list[str]
-
-
-def look_first(run: Run, recipe: Recipe) -> Glance:
-    """Look at every source, and compare with the last decision."""
-    champions = read_champions(run.store.refs, recipe.name)
-    sources = recipe.used_sources()
-    looked = look_at(run, sources)
-    weights = {name: [source.weight, source.max_epochs] for name, source in sources.items()}
-    settings = recipe.model_dump(mode="json", exclude=UNSEEN) | {"weights": weights}
-    seen = survey(run, sources, looked, settings)
-    news = news_since(champions.seen, seen)
-    if champions.champion and is_tainted(run.store, champions.champion):
-        news.append(TAKEN_DOWN)
-    return Glance(champions, looked, seen, news)
 
 
 def _retrain(run: Run, recipe: Recipe, glance: Glance, again: bool) -> dict[str, Any]:
@@ -143,7 +105,7 @@ def _warm(run: Run, recipe: Recipe, champion: ArtifactRef | None) -> Recipe | No
 
 def _with_gentler_plan(run: Run, recipe: Recipe, prepared: Prepared) -> Recipe:
     """The recipe of a warm start with fewer steps and lower rates than its plan from scratch."""
-    arrays = weighted(recipe, prepared)
+    arrays = weighted_arrays(recipe, prepared)
     shaped = starting_shape(run, recipe.model, recipe.init_from, arrays.tokenizer)
     full = plan(run, arrays, recipe.model, recipe.training, recipe.plan, recipe.tokenizer, recipe.name, shaped)
     training = gentler(recipe.training, full.training, recipe.retrain)
@@ -155,7 +117,7 @@ def _with_gentler_plan(run: Run, recipe: Recipe, prepared: Prepared) -> Recipe:
 
 
 def _judge(run: Run, recipe: Recipe, prepared: Prepared, challenger: ArtifactRef, champion: ArtifactRef) -> Verdict:
-    arrays = weighted(recipe, prepared)
+    arrays = weighted_arrays(recipe, prepared)
     pairs = compare_on_held_out(run, challenger, champion, arrays, prepared.shards, recipe.evaluation, recipe.name)
     value = memorisation(run, challenger, arrays, recipe.retrain, recipe.name)
     before = memorisation_of_champion(run, champion, recipe.retrain, recipe.name) if value is not None else None
@@ -183,16 +145,3 @@ def _tell_drift(run: Run, recipe: Recipe, prepared: Prepared) -> None:
 def _is_as_before(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
     """Whether the corpus came out as it was at the last decision, and the settings are what they were."""
     return before is not None and all(before.get(name) == now[name] for name in ("corpus", "settings"))
-
-
-def summary_of(
-    run: Run, champions: Champions, outcome: str, reasons: Any, decision: Decision | None = None
-) -> dict[str, Any]:
-    """What `--json` prints: the run's summary with outcome, reasons and both models."""
-    return run.summary() | {
-        "outcome": outcome,
-        "reasons": list(reasons),
-        "champion": str(champions.champion) if champions.champion else None,
-        "challenger": str(champions.challenger) if champions.challenger else None,
-        "decision": decision.number if decision else None,
-    }

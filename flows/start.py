@@ -9,9 +9,8 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from data import ending
 from data.errors import TextmillError
-from data.forgetting.tombstones import read_tombstones
-from data.sources.known import source_id
-from flows.recipe import Recipe, RecipeError, with_overrides
+from flows.forgotten import without_forgotten
+from flows.recipe import Recipe, with_overrides
 from flows.recipes import load_recipe
 from tasks.progress import watcher
 from tasks.registry import Stage
@@ -43,7 +42,11 @@ def start_run(
     run = Run(recipe.name, runtime, frozenset(refresh), until)
     for name in run.store.sweep():
         watcher().note(f"swept what a killed build left: {name}")
-    return _without_forgotten(recipe, run), run
+    recipe, notes = without_forgotten(recipe, run.store)
+    run.notes += notes
+    for note in notes:
+        watcher().note(note)
+    return recipe, run
 
 
 def refuse_endless_starts(runtime: Runtime) -> None:
@@ -54,20 +57,3 @@ def refuse_endless_starts(runtime: Runtime) -> None:
             f"This flow run was started {starts} times, and runtime.max_starts is {runtime.max_starts}: see in its log "
             f"what crashed it, mend that, then start a new run of the same recipe, which goes on from what was saved."
         )
-
-
-def _without_forgotten(recipe: Recipe, run: Run) -> Recipe:
-    """The recipe without the sources of which all was forgotten in the run's store."""
-    changed = {}
-    for key, source in recipe.sources.items():
-        if source.enabled and (date := read_tombstones(run.store.refs, source_id(source)).whole):
-            note = f"{source.name}: left out, as all of it was forgotten on {date[:10]}."
-            run.notes.append(note)
-            watcher().note(note)
-            changed[key] = source.model_copy(update={"enabled": False})
-    if changed and len(changed) == len(recipe.used_sources()):
-        raise RecipeError(
-            f"All sources of the recipe {recipe.name!r} were forgotten in {run.store.where}: name another source, or "
-            "another store."
-        )
-    return recipe.model_copy(update={"sources": {**recipe.sources, **changed}}) if changed else recipe

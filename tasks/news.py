@@ -13,8 +13,8 @@ from data.forgetting.tombstones import read_tombstones, to_json
 from data.manifest import canonical_json, differences
 from data.sources.base import SourceConfig
 from data.sources.known import source_id
+from tasks.looking import Looked
 from tasks.run import Run
-from tasks.sources import Looked
 
 MOST_SETTINGS = 5  # named in one sentence
 
@@ -31,21 +31,19 @@ def survey(
     """
     found: dict[str, Any] = {}
     for name in sources:
-        mine = [
-            (plan, unit) for plan, unit in zip(looked.planned, looked.units, strict=True) if plan.slot.source == name
-        ]
+        mine = [(plan, raw) for plan, raw in zip(looked.planned, looked.raw, strict=True) if plan.slot.source == name]
         items = [item for plan, _ in mine for item in plan.items]
         found[name] = {
             "slots": len(mine),
             "items": len(items),
             "bytes": sum(item.size for item in items),
-            "digest": text_digest(canonical_json([unit.identity.key for _, unit in mine])),
+            "digest": text_digest(canonical_json([raw.key for _, raw in mine])),
         }
     forgotten = {
         name: text_digest(canonical_json(to_json(read_tombstones(run.store.refs, source_id(source)))))
         for name, source in sources.items()
     }
-    again = sorted(unit.label for unit in looked.units if unit.again)
+    again = sorted(plan.slot.label for plan, wanted in zip(looked.planned, looked.again, strict=True) if wanted)
     return {"sources": found, "forgotten": forgotten, "again": again, "settings": dict(settings)}
 
 

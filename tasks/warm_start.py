@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from data.corpus import SplitConfig
-from data.forgetting.taint import tainted
+from data.forgetting.taint import is_tainted
 from data.manifest import ArtifactRef
 from data.store import Store
 from data.tokenizers.config import TokenizerConfig
@@ -15,11 +15,6 @@ from tasks.comparing import tokenizer_of
 from tasks.retrain_config import RetrainConfig
 
 RATES = ("learning_rate", "embedding_rate", "head_rate", "gain_rate")
-
-
-def is_tainted(store: Store, ref: ArtifactRef) -> bool:
-    """Whether an artifact learnt from text that was forgotten since."""
-    return any(one.ref.key == ref.key for one in tainted(store))
 
 
 def why_from_scratch(

@@ -47,6 +47,11 @@ def tainted(store: Store) -> Iterator[Taint]:
     yield from (found[manifest.key] for manifest in manifests if manifest.key in found)
 
 
+def is_tainted(store: Store, ref: ArtifactRef) -> bool:
+    """Whether an artifact learnt from text that was forgotten since."""
+    return any(one.ref.key == ref.key for one in tainted(store))
+
+
 def _taint(manifest: Manifest, marks: dict[str, Any], found: dict[str, Taint]) -> Taint | None:
     if one := marks.get(manifest.key):
         return Taint(manifest.ref, one["date"], one["reason"])

@@ -1,0 +1,73 @@
+"""The first look of a retraining: is anything new since the last decision? Imports neither Prefect nor torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data import ending
+from data.forgetting.taint import is_tainted
+from data.sources.base import SourceConfig
+from flows.forgotten import without_forgotten
+from flows.recipe import Recipe
+from tasks.champions import Champions, Decision, read_champions
+from tasks.looking import Looked, look_at, look_once
+from tasks.news import news_since, survey
+from tasks.run import Run
+from tasks.runtime import Runtime
+from tasks.secrets import ask_prefect_too
+
+NOTHING = "nothing is new since the last decision"
+TAKEN_DOWN = "the champion learnt from text that was taken down since"
+UNSEEN = {"name", "sources", "sampling", "evaluation"}  # settings that are no reason to train again
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The registry, and what has changed since its last decision; nothing was fetched."""
+
+    champions: Champions
+    looked: Looked
+    seen: Mapping[str, Any]
+    news: list[str]
+
+
+def glance_at(run: Run, recipe: Recipe, look: Callable[[Run, Mapping[str, SourceConfig]], Looked]) -> Glance:
+    """Look at every source (`look` does it), and compare with the last decision."""
+    champions = read_champions(run.store.refs, recipe.name)
+    sources = recipe.used_sources()
+    looked = look(run, sources)
+    weights = {name: [source.weight, source.max_epochs] for name, source in sources.items()}
+    settings = recipe.model_dump(mode="json", exclude=UNSEEN) | {"weights": weights}
+    seen = survey(run, sources, looked, settings)
+    news = news_since(champions.seen, seen)
+    if champions.champion and is_tainted(run.store, champions.champion):
+        news.append(TAKEN_DOWN)
+    return Glance(champions, looked, seen, news)
+
+
+def idle(recipe: Recipe, runtime: Runtime, tell: Callable[[str], None]) -> dict[str, Any] | None:
+    """The summary of a run that finds nothing new, without any flow; None where there is something to do."""
+    ask_prefect_too()
+    ending.reset()
+    run = Run(recipe.name, runtime)
+    recipe, notes = without_forgotten(recipe, run.store)
+    run.notes += notes
+
+    def look(run: Run, sources: Mapping[str, SourceConfig]) -> Looked:
+        return look_at(run, sources, lambda *source: look_once(*source, tell))
+
+    glance = glance_at(run, recipe, look)
+    return None if glance.news else summary_of(run, glance.champions, "nothing_new", [NOTHING])
+
+
+def summary_of(
+    run: Run, champions: Champions, outcome: str, reasons: Sequence[str], decision: Decision | None = None
+) -> dict[str, Any]:
+    """What `--json` prints: the run's summary with outcome, reasons and both models."""
+    return run.summary() | {
+        "outcome": outcome,
+        "reasons": list(reasons),
+        "champion": str(champions.champion) if champions.champion else None,
+        "challenger": str(champions.challenger) if champions.challenger else None,
+        "decision": decision.number if decision else None,
+    }
