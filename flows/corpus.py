@@ -5,9 +5,7 @@ encode. No torch.
 from typing import Any
 
 from prefect import flow
-from prefect.events import emit_event
 
-from data.manifest import safe_name
 from flows.recipe import Recipe
 from flows.start import DEFAULT_RECIPE, TASK_RUNNER, run_name, start_run
 from tasks.cleaning import clean
@@ -15,6 +13,7 @@ from tasks.corpus import split
 from tasks.corpus_card import publish_corpus_card
 from tasks.duplicates import find_duplicates
 from tasks.encoding import choose_tokenizer, encode
+from tasks.events import tell
 from tasks.looking import Looked
 from tasks.overlap import measure_overlap
 from tasks.prepared import Prepared, newest_index, remember
@@ -47,12 +46,9 @@ def corpus(
     before = newest_index(run)
     with run:
         build_corpus(run, whole)
-    if (index := newest_index(run)) != before:
-        emit_event(
-            event="corpus.updated",
-            resource={"prefect.resource.id": f"textmill.corpus.{safe_name(whole.name)}"},
-            payload={"name": whole.name, "index": index},
-        )
+    after = newest_index(run)
+    if after is not None and (before is None or after.digest != before.digest):
+        tell("corpus.updated", whole.name, corpus=str(after), before=str(before or ""))
     return run.summary()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from data import ending
@@ -54,7 +55,7 @@ def idle(recipe: Recipe, runtime: Runtime, tell: Callable[[str], None]) -> dict[
     run.notes += notes
 
     def look(run: Run, sources: Mapping[str, SourceConfig]) -> Looked:
-        return look_at(run, sources, lambda *source: look_once(*source, tell))
+        return look_at(run, sources, partial(look_once, tell=tell))
 
     glance = glance_at(run, recipe, look)
     return None if glance.news else summary_of(run, glance.champions, "nothing_new", [NOTHING])

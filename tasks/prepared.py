@@ -30,6 +30,12 @@ def remember(run: Run, prepared: Prepared) -> None:
     run.store.refs.update(_pointer(run), lambda _: asdict(prepared))
 
 
+def newest_index(run: Run) -> ArtifactRef | None:
+    """The index of the newest corpus of this run's recipe, whether it is still there or not; None: there was none."""
+    value = run.store.refs.read(_pointer(run)).value
+    return ArtifactRef(**value["index"]) if value else None
+
+
 def newest(run: Run) -> Prepared:
     """The newest corpus of this run's recipe. Raises TextmillError when there is none, or parts of it are gone."""
     value = run.store.refs.read(_pointer(run)).value
@@ -53,12 +59,6 @@ def newest(run: Run) -> Prepared:
                 f"{ref}, part of the newest corpus of {run.recipe_name!r}, is gone or changed. {remedy}"
             )
     return prepared
-
-
-def newest_index(run: Run) -> str | None:
-    """The digest of the newest corpus of this run's recipe, whether or not it is still whole; None: there is none."""
-    value = run.store.refs.read(_pointer(run)).value
-    return str(value["index"]["digest"]) if value else None
 
 
 def _pointer(run: Run) -> str:

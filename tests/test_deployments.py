@@ -1,4 +1,4 @@
-"""prefect.yaml as a whole: what it deploys is valid, named as its recipe, asleep until told.
+"""prefect.yaml as a whole: what it deploys is valid, named as its recipe, and asleep until told.
 
 That the entrypoints import in a fresh process is seen in test_floors.py, and that a real server takes all of it in
 test_prefect_server.py.
@@ -13,6 +13,7 @@ from prefect.exceptions import ParameterTypeError
 from flows.recipe import Recipe, RecipeError
 from flows.recipes import PIPELINE, load_deployments, load_recipe, recipe_values
 from flows.start import start_run
+from tasks.events import resource_id
 from tasks.launch import Launch
 from tasks.runtime import Runtime
 from tasks.trainer_slot import limit_of
@@ -41,18 +42,23 @@ def test_a_deployment_is_what_its_flow_takes(name):
         assert recipe.name == deployment["name"]
     else:
         assert load_recipe(recipe).name == recipe
-    assert "textmill" in deployment["tags"] and deployment["work_pool"] == {"name": "local"}
+    assert deployment["tags"] == ["textmill", "resumable"] and deployment["work_pool"]["name"] == "local"
     limit = deployment["concurrency_limit"]
     assert limit["limit"] >= 1 and limit["collision_strategy"] in ("ENQUEUE", "CANCEL_NEW")
     assert not any(schedule["active"] for schedule in deployment.get("schedules", ())), "runs without being asked to"
     assert all(schedule["slug"] for schedule in deployment.get("schedules", ())), "lost when deployed again"
     for trigger in deployment.get("triggers", ()):
-        assert DeploymentEventTrigger.model_validate(trigger).enabled is False
+        found = DeploymentEventTrigger.model_validate(trigger)
+        assert found.enabled is name.startswith("retrain/") and found.expect == {"corpus.updated"}
+        if found.enabled:
+            resource = {"prefect.resource.id": resource_id("corpus.updated", deployment["name"])}
+            assert trigger["match"] == resource
 
 
 def test_every_recipe_has_its_pipeline_and_the_other_flows_take_any():
     pipelines = [name.partition("/")[2] for name, one in DEPLOYMENTS.items() if one["entrypoint"] == PIPELINE]
-    assert list(recipe_values()) == pipelines
+    retrains = [name.partition("/")[2] for name in DEPLOYMENTS if name.startswith("retrain/")]
+    assert list(recipe_values()) == pipelines == retrains
     assert set(BY_NAME) <= DEPLOYMENTS.keys()
 
 

@@ -1,0 +1,116 @@
+"""The gate on scores made by hand, and its bootstrap against a slow one of plain Python."""
+
+import math
+import random
+import statistics
+
+import numpy as np
+import pytest
+
+from tasks.gate import ALL, Memorisation, Pairs, compare, difference_interval, judge
+from tasks.retrain_config import RetrainConfig
+
+CONFIG = RetrainConfig(margin=0.01, min_passages=30, resamples=500)
+UNTESTED = Memorisation()
+BYTES = 100
+
+
+def pairs(difference, count=40, before=2.0, sizes=BYTES):
+    """Passages of `sizes` bytes on which the challenger differs by so many bits per byte, one number or one of each."""
+    sizes = np.full(count, sizes, float) if np.isscalar(sizes) else np.asarray(sizes, float)
+    nats_before = before * sizes * math.log(2)
+    return Pairs(nats_before + np.asarray(difference) * sizes * math.log(2), nats_before, sizes)
+
+
+@pytest.mark.parametrize(
+    ("difference", "result"), [(-0.1, "better"), (0.0, "holds"), (0.009, "holds"), (0.011, "worse"), (0.5, "worse")]
+)
+def test_the_same_difference_on_every_passage_is_judged_by_the_margin(difference, result):
+    check = compare("books", "frozen", pairs(difference), CONFIG)
+    assert (check.before, check.value) == pytest.approx((2.0, 2.0 + difference))
+    assert (check.low, check.high) == pytest.approx((difference, difference)), (
+        "nothing varies, so the interval is a point"
+    )
+    assert check.result == result
+
+
+def test_the_upper_end_decides_and_not_the_mean():
+    """Half the passages 0.2 better, half 0.2 worse: 0 on the mean, with a standard error of 0.2 / sqrt(40)."""
+    check = compare("books", "frozen", pairs([0.2, -0.2] * 20), CONFIG)
+    assert check.value == pytest.approx(2.0)
+    assert check.high == pytest.approx(1.96 * 0.2 / math.sqrt(40), rel=0.25)
+    assert check.result == "worse"
+
+
+def test_what_makes_a_passage_hard_for_both_cancels_out():
+    draw = random.Random(1)
+    before = np.array([draw.uniform(0.5, 6) for _ in range(40)])
+    check = compare("books", "frozen", pairs(-0.05, before=before), CONFIG)
+    assert (check.low, check.high) == pytest.approx((-0.05, -0.05))
+
+
+def test_long_passages_weigh_by_their_bytes():
+    check = compare("books", "new", pairs([0.1] + [0.0] * 39, sizes=[3900] + [100] * 39), CONFIG)
+    assert check.value == pytest.approx(2.05)
+
+
+def test_the_interval_is_that_of_a_slow_bootstrap():
+    draw = random.Random(5)
+    sizes = [draw.randint(50, 400) for _ in range(60)]
+    bits = [draw.gauss(0.02, 0.1) * size for size in sizes]
+    one = Pairs(np.array(bits) * math.log(2) + 100, np.full(60, 100.0), np.array(sizes, float))
+    slow = []
+    for _ in range(4000):
+        places = [draw.randrange(60) for _ in sizes]
+        slow.append(sum(bits[place] for place in places) / sum(sizes[place] for place in places))
+    cuts = statistics.quantiles(slow, n=40)
+    low, high = difference_interval(one, 4000, 0)
+    width = cuts[-1] - cuts[0]
+    assert (low, high) == pytest.approx((cuts[0], cuts[-1]), abs=0.06 * width)
+    assert difference_interval(one, 4000, 0) == (low, high), "the same seed, the same interval"
+
+
+def test_every_source_must_hold_and_the_one_that_fails_is_named():
+    verdict = judge({("books", "frozen"): pairs(-0.3), ("chat", "frozen"): pairs(0.1)}, UNTESTED, CONFIG)
+    assert not verdict.promote
+    [reason] = verdict.reasons
+    assert "chat, frozen text: 2.0000 -> 2.1000" in reason and "worse" in reason
+    assert verdict.totals["all"] == pytest.approx((1.9, 2.0))
+    held = judge({("books", "frozen"): pairs(-0.3), ("chat", "frozen"): pairs(0.005)}, UNTESTED, CONFIG)
+    assert held.promote and len(held.reasons) == 2
+
+
+def test_new_text_is_judged_as_well():
+    verdict = judge({("books", "frozen"): pairs(-0.3), ("books", "new"): pairs(0.2)}, UNTESTED, CONFIG)
+    assert not verdict.promote and "books, new text" in verdict.reasons[0]
+
+
+def test_a_source_of_few_passages_is_reported_and_not_judged():
+    scores = {("books", "frozen"): pairs(-0.1), ("notes", "frozen"): pairs(3.0, count=29)}
+    verdict = judge(scores, UNTESTED, CONFIG)
+    assert verdict.promote
+    notes = next(check for check in verdict.checks if check.source == "notes")
+    assert (notes.result, notes.passages, notes.low) == ("not judged", 29, None)
+    assert notes.value == pytest.approx(5.0)
+    assert not judge({**scores, ("notes", "frozen"): pairs(3.0, count=30)}, UNTESTED, CONFIG).promote
+
+
+def test_sources_that_are_all_too_small_are_judged_together():
+    verdict = judge({("a", "frozen"): pairs(0.1, 20), ("b", "frozen"): pairs(0.1, 20)}, UNTESTED, CONFIG)
+    assert not verdict.promote and verdict.checks[-1].source == ALL and verdict.checks[-1].passages == 40
+
+
+def test_where_nothing_can_be_judged_the_champion_stays():
+    for scores in ({}, {("a", "frozen"): pairs(-1, 10)}, {("a", "frozen"): pairs(0, 0), ("a", "new"): pairs(-1, 29)}):
+        verdict = judge(scores, UNTESTED, CONFIG)
+        assert not verdict.promote and "nothing could be judged" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "before", "promote"),
+    [(0.05, 0.03, True), (0.051, 0.03, False), (0.9, None, True), (None, 0.0, True), (0.0, 0.5, True)],
+)
+def test_memorisation_may_grow_by_its_margin(value, before, promote):
+    verdict = judge({("a", "frozen"): pairs(-0.1)}, Memorisation(value, before), CONFIG)
+    assert verdict.promote == promote
+    assert promote or ("memorisation" in verdict.reasons[0] and "3.0%" in verdict.reasons[0])
