@@ -23,9 +23,11 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 import tasks.sources  # noqa: F401 - lets sources look for secrets in blocks
 from data.errors import TextmillError
 from data.sources.secrets import secret
+from data.store import Store
 from flows.cli import app, run_app
 from flows.recipes import load_deployments
 from flows.ui import _deploy, _prepare_deploying
+from tasks.champions import read_champions
 from tasks.launch import card_count
 from tests.prefect_servers import free_port, send_what_waits
 
@@ -99,14 +101,19 @@ class Textmill:
 
     def ask(self, path, **body):
         """What the server answers to a POST of `body`, or to a GET if there is none."""
+        return self.ask_list(path, body or None)
+
+    def ask_list(self, path, body):
+        """The same with a body that need not be an object."""
         request = urllib.request.Request(f"{self.environment['PREFECT_API_URL']}/{path}")
-        if body:
+        if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         for _ in range(20):  # SQLite may be locked for a moment, for which Prefect's own clients wait, too
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
-                    return json.load(answer)
+                    said = answer.read()
+                    return json.loads(said) if said else None
             except urllib.error.HTTPError as error:
                 if error.code != 503:
                     raise
@@ -338,6 +345,49 @@ def test_prefect_itself_deploys_the_same(up):
             one["schedules"] = [(s["slug"], s["schedule"], s["active"]) for s in one["schedules"]]  # written anew
         changed = {key for key, value in before.items() if after[key] != value}
         assert changed <= {"updated", "last_polled", "status"}, name
+
+
+@pytest.mark.long
+def test_a_schedule_and_an_event_train_three_generations(up):
+    registry, texts = Store(up.folder / "store").refs, up.folder / "texts"
+    deployment = up.ask("deployments/name/retrain/python-docs")
+    assert [one["active"] for one in deployment["schedules"]] == [False], "nothing is trained that nobody asked for"
+    changes = {"retrain.margin": 0.5, "retrain.memorisation_samples": 20, "retrain.min_passages": 4}
+
+    def outcomes(count, seconds=400):
+        deadline = time.monotonic() + seconds
+        while len(history := read_champions(registry, "python-docs").history) < count:
+            assert time.monotonic() < deadline, history
+            time.sleep(1)
+        return [one.outcome for one in history]
+
+    def grow(first, last):
+        for number in range(first, last):
+            lines = (f"Letter {number}, line {line}: the {line * number % 89}th word of many." for line in range(40))
+            (texts / f"{number:02d}.txt").write_text("\n".join(lines))
+
+    schedule = {"schedule": {"interval": 15}, "active": True, "parameters": up.parameters(changes)}
+    up.ask_list(f"deployments/{deployment['id']}/schedules", [schedule])
+    assert outcomes(1) == ["promoted"]
+    grow(12, 24)
+    assert outcomes(2) == ["promoted"] * 2
+    grow(24, 36)
+    assert outcomes(3) == ["promoted"] * 3
+    up.ask_list(f"deployments/{deployment['id']}/pause_deployment", {})
+    while up.ask("flow_runs/count", flow_runs={"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}):
+        time.sleep(1)
+    grow(36, 40)
+    # what an event starts has the deployment's own parameters, so here it looks at the recipe as prefect.yaml has it
+    assert up.seen(up.start("corpus/python-docs", until="tokens")).state == "Completed"
+    triggered = {"deployments": {"id": {"any_": [deployment["id"]]}}}
+    deadline = time.monotonic() + 120
+    while not any(run["created_by"]["type"] == "AUTOMATION" for run in up.ask("flow_runs/filter", **triggered)):
+        assert time.monotonic() < deadline, "corpus.updated started no retraining"
+        time.sleep(1)
+    events = up.ask("events/filter", filter={"event": {"prefix": ["model.", "corpus."]}})["events"]
+    told = {(one["event"], one["resource"]["prefect.resource.id"]) for one in events}
+    assert ("model.promoted", "textmill.model.python-docs") in told
+    assert ("corpus.updated", "textmill.corpus.python-docs") in told
 
 
 def test_a_failing_run_exits_1_with_its_cause_in_the_log(up, watched):

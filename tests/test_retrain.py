@@ -131,7 +131,7 @@ def test_a_takedown_replaces_the_champion(tmp_path, capfd):
     growing = Growing(tmp_path)
     growing.add(0, 16)
     first = growing.retrain(capfd)
-    assert growing.command("forget", "--document", "003.txt", "--yes") == 0
+    assert growing.command("forget", "--document", "003.txt") == 0
     second = growing.retrain(capfd)
     assert second["outcome"] == "promoted" and second["reasons"][0].startswith("takedown: the champion learnt")
     assert any("From scratch, as the champion learnt from text" in note for note in second["notes"])
