@@ -104,15 +104,8 @@ def _print_history(champions: Champions) -> None:
 
 
 def _row(decision: Decision) -> tuple[str, ...]:
-    value, before = scores_of(decision)
-    shown = ["-" if one is None else f"{one:.4f}" for one in (value, before)]
+    shown = ["-" if one is None else f"{one:.4f}" for one in decision.bits_per_byte]
     return (f"{decision.number:>4}", decision.date[:16], decision.outcome, str(decision.model), *shown)
-
-
-def scores_of(decision: Decision) -> tuple[float | None, float | None]:
-    """Bits per byte of a decision's model and of the champion before on the same held-out text; None: not scored."""
-    totals = decision.scores.get("totals", {}).get("all")
-    return (totals[0], totals[1]) if totals else (decision.scores.get("val_bpb"), None)
 
 
 def _json(champions: Champions) -> dict[str, Any]:

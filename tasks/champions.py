@@ -49,6 +49,16 @@ class Decision:
     corpus: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def bits_per_byte(self) -> tuple[float | None, float | None]:
+        """Of the model and of the champion before on the same frozen text (else on all that was held out).
+
+        The first model of a recipe has its own score alone; None is what was not scored.
+        """
+        totals = self.scores.get("totals", {})
+        value, before = totals.get("frozen") or totals.get("all") or (self.scores.get("val_bpb"), None)
+        return value, before
+
 
 @dataclass(frozen=True)
 class Champions:

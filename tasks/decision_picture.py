@@ -25,7 +25,7 @@ def points_of(history: Sequence[Decision]) -> Points:
     """The scores of the decisions that were based on any."""
     found = Points([], [], [])
     for decision in history:
-        value, before = decision.scores.get("totals", {}).get("all") or (decision.scores.get("val_bpb"), None)
+        value, before = decision.bits_per_byte
         if value is None:
             continue
         side = found.kept if decision.outcome == "kept" else found.promoted
@@ -41,7 +41,7 @@ def draw_decisions(history: Sequence[Decision], theme: Theme = "light") -> bytes
     figure = Figure(INCHES, dpi=DOTS_PER_INCH, layout="constrained", facecolor=colours.page)
     axes = figure.add_subplot(facecolor=colours.page)
     axes.set_xlabel("Decision", fontsize=13, color=colours.ink)
-    axes.set_ylabel("Bits per byte of held-out text", fontsize=13, color=colours.ink)
+    axes.set_ylabel("Bits per byte of frozen held-out text", fontsize=13, color=colours.ink)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.tick_params(labelsize=12, colors=colours.ink, length=0, pad=6)
     axes.grid(axis="y", color=colours.faint, linewidth=0.8)

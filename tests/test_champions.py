@@ -229,3 +229,29 @@ def test_what_cannot_be_is_said_in_one_line(store, textmill):
 
 def resolve_line(store):
     return read_champions(store.refs, "my-books").line
+
+
+def test_the_picture_pairs_what_was_scored_on_the_same_text():
+    from tasks.decision_card import decision_card
+    from tasks.decision_picture import draw_decisions, points_of
+
+    checks = [
+        {"source": "books", "kind": "frozen", "passages": 64, "value": 1.9, "before": 1.7, "low": 0.1, "high": 0.3}
+        | {"result": "worse"}
+    ]
+    now = Champions("my books").promoted(model(1), ("first",), scores={"val_bpb": 2.0})
+    now = now.promoted(model(2), ("b",), scores={"totals": {"frozen": [1.7, 2.0], "all": [1.6, 2.1]}})
+    scores = {"totals": {"frozen": [1.9, 1.7]}, "checks": checks, "memorisation": {"value": 0.02, "before": None}}
+    now = now.kept(model(3), ("c",), scores=scores)
+    now = now.rolled_back(("by hand",))
+    points = points_of(now.history)
+    assert (points.promoted, points.kept, points.before) == ([(1, 2.0), (2, 1.7)], [(3, 1.9)], [(2, 2.0), (3, 1.7)])
+    assert draw_decisions(now.history).startswith(b"\x89PNG")
+    assert draw_decisions(now.history[-1:]).startswith(b"\x89PNG"), "of decisions without scores an empty one"
+    before = Champions("my books", now.line, model(3), now.history[:3])
+    card = decision_card(before, None)
+    assert (
+        card.startswith("# my books: kept")
+        and "| books | frozen | 64 | 1.7000 | 1.9000 | +0.1000 to +0.3000 | worse |" in card
+    )
+    assert "verbatim at 2.0%" in card and "not measured" in card
