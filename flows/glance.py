@@ -7,6 +7,7 @@ from typing import Any
 
 from data import ending
 from data.forgetting.taint import is_tainted
+from data.manifest import ArtifactRef
 from data.sources.base import SourceConfig
 from flows.forgotten import without_forgotten
 from flows.recipe import Recipe
@@ -24,9 +25,13 @@ UNSEEN = {"name", "sources", "sampling", "evaluation"}  # settings that are no r
 
 @dataclass(frozen=True)
 class Glance:
-    """The registry, and what has changed since its last decision; nothing was fetched."""
+    """The registry, and what has changed since its last decision; nothing was fetched.
+
+    champion  None where there is none, or none any more
+    """
 
     champions: Champions
+    champion: ArtifactRef | None
     looked: Looked
     seen: Mapping[str, Any]
     news: list[str]
@@ -41,9 +46,13 @@ def glance_at(run: Run, recipe: Recipe, look: Callable[[Run, Mapping[str, Source
     settings = recipe.model_dump(mode="json", exclude=UNSEEN) | {"weights": weights}
     seen = survey(run, sources, looked, settings)
     news = news_since(champions.seen, seen)
-    if champions.champion and is_tainted(run.store, champions.champion):
+    champion = champions.champion
+    if champion and champion.key not in run.store.find("model", [champion.key]):
+        news.append(f"the champion {champion} is gone from the store")
+        champion = None
+    elif champion and is_tainted(run.store, champion):
         news.append(TAKEN_DOWN)
-    return Glance(champions, looked, seen, news)
+    return Glance(champions, champion, looked, seen, news)
 
 
 def idle(recipe: Recipe, runtime: Runtime, tell: Callable[[str], None]) -> dict[str, Any] | None:

@@ -55,13 +55,13 @@ def retrain(
 
 def _retrain(run: Run, recipe: Recipe, glance: Glance, again: bool) -> dict[str, Any]:
     """Build the corpus, train the challenger and decide; the decision is one write, and the last thing that is made."""
-    champions, champion = glance.champions, glance.champions.champion
+    champions, champion = glance.champions, glance.champion
     run.notes += [f"new: {one}" for one in glance.news]
     warm = _warm(run, recipe, champion)
     prepared = build_corpus(run, warm or recipe, glance.looked)
     _tell_drift(run, recipe, prepared)
     seen = {**glance.seen, "corpus": prepared.index.digest}
-    if not again and TAKEN_DOWN not in glance.news and _is_as_before(champions.seen, seen):
+    if champion and not again and TAKEN_DOWN not in glance.news and _is_as_before(champions.seen, seen):
         write_champions(run.store.refs, champions.having_seen(seen))
         return summary_of(run, champions, "nothing_new", ["what is new leaves the corpus as it was", *glance.news])
     if warm is not None:
@@ -78,7 +78,8 @@ def _retrain(run: Run, recipe: Recipe, glance: Glance, again: bool) -> dict[str,
     }
     if champion is None:
         basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, None)}
-        return _decide(run, champions.promoted(made.model, ("first",), **basis), seen)
+        reason = f"{champions.champion}, the champion, is gone" if champions.champion else "first"
+        return _decide(run, champions.promoted(made.model, (reason,), **basis), seen)
     verdict = _judge(run, recipe, prepared, made.model, champion)
     basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, verdict)}
     if TAKEN_DOWN in glance.news:

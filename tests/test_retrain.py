@@ -123,6 +123,10 @@ def test_three_generations_one_of_which_the_gate_keeps_out(tmp_path, capfd):
     assert growing.command("generate", "--model=champion:folder", "--tokens=2") == 0
     assert growing.command("rollback", "folder", "--reason=a test") == 0
     assert str(growing.registry.champion) == first["champion"]
+    growing.store.remove(growing.registry.champion)
+    anew = growing.retrain(capfd, **tested | {"retrain.policy": "scratch"})
+    assert anew["outcome"] == "promoted" and anew["reasons"] == [f"{first['champion']}, the champion, is gone"]
+    assert anew["cached"]["model"], "the third, which is still there"
     assert growing.retrain(capfd, **tested | {"retrain.policy": "scratch"})["outcome"] == "nothing_new"
 
 
