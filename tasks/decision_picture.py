@@ -41,7 +41,7 @@ def draw_decisions(history: Sequence[Decision], theme: Theme = "light") -> bytes
     figure = Figure(INCHES, dpi=DOTS_PER_INCH, layout="constrained", facecolor=colours.page)
     axes = figure.add_subplot(facecolor=colours.page)
     axes.set_xlabel("Decision", fontsize=13, color=colours.ink)
-    axes.set_ylabel("Bits per byte of frozen held-out text", fontsize=13, color=colours.ink)
+    axes.set_ylabel("Bits per byte of frozen text", fontsize=13, color=colours.ink)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.tick_params(labelsize=12, colors=colours.ink, length=0, pad=6)
     axes.grid(axis="y", color=colours.faint, linewidth=0.8)
@@ -53,7 +53,7 @@ def draw_decisions(history: Sequence[Decision], theme: Theme = "light") -> bytes
     for number, before in points.before:  # the two that were compared
         axes.plot([number, number], [before, values[number]], color=colours.faint, linewidth=2, zorder=1)
     for label, found, marker, colour in (
-        ("champion before, on the same text", points.before, "o", colours.train),
+        ("champion before", points.before, "o", colours.train),
         ("challenger, promoted", points.promoted, "o", colours.validation),
         ("challenger, not promoted", points.kept, "x", colours.validation),
     ):
@@ -62,6 +62,6 @@ def draw_decisions(history: Sequence[Decision], theme: Theme = "light") -> bytes
     if points.promoted:
         axes.plot(*zip(*points.promoted, strict=True), color=colours.validation, linewidth=1.4, zorder=1)
     if axes.get_legend_handles_labels()[1]:
-        legend = axes.legend(fontsize=12, labelcolor=colours.ink, loc="best", framealpha=1, edgecolor="none")
-        legend.get_frame().set_facecolor(colours.page)
+        figure.legend(fontsize=11, labelcolor=colours.ink, loc="outside upper center", ncols=3, frameon=False,
+                      handletextpad=0.2, columnspacing=1.2)  # fmt: skip
     return png_of(figure)
