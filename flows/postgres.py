@@ -1,7 +1,8 @@
 """A PostgreSQL server of our own for Prefect's database: from the system's package, in a folder beside Prefect's.
 
 It listens on a Unix socket only and lets in only the system user whose it is, so there is no password and no port. Its
-data is PREFECT_HOME/postgres; whoever deletes that folder while it is down has a new, empty database.
+data lies beside Prefect's folder: root runs it as another user, to whom Prefect's own folder is closed. Whoever deletes
+that data while it is down has a new, empty database.
 """
 
 import contextlib
@@ -211,3 +212,8 @@ def database_url(text: str) -> str:
 def home_of(environment: Mapping[str, str]) -> Path:
     """Where Prefect, and so its database, lives: PREFECT_HOME, else the folder that Prefect takes by itself."""
     return Path(environment.get("PREFECT_HOME") or "~/.prefect").expanduser()
+
+
+def folder_beside(home: Path) -> Path:
+    """Where the database of a Prefect at `home` lies: `.prefect-postgres` for `.prefect`."""
+    return home.with_name(f"{home.name}-postgres")

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from data.errors import TextmillError
-from flows.postgres import Postgres, database_url, home_of
+from flows.postgres import Postgres, database_url, folder_beside, home_of
 from flows.recipe import RecipeError
 from flows.settings import prepare_prefect
 from tasks.runtime import PROJECT_ROOT
@@ -45,7 +45,7 @@ def ui(
     _require_free(host, port)
     environment = dict(os.environ)
     prepare_prefect(environment)
-    postgres = Postgres(home_of(environment) / "postgres") if database == "local" else None
+    postgres = Postgres(folder_beside(home_of(environment))) if database == "local" else None
     if given := postgres.url if postgres else database or environment.get(DATABASE_SETTING):
         environment[DATABASE_SETTING] = database_url(given)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"

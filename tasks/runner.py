@@ -5,6 +5,7 @@ everything in the store starts none, and closed with the run. Their processes ta
 store, and the texts of sources that are folders, must lie under the same path for all of them.
 """
 
+import logging
 import platform
 import unicodedata
 import urllib.request
@@ -106,13 +107,16 @@ def _dask(runtime: Runtime) -> TaskRunner[PrefectFuture[Any]]:
     """The cluster at the address that was given, or one of this machine that ends with the run."""
     from prefect_dask.task_runners import DaskTaskRunner
 
+    for name in list(logging.root.manager.loggerDict):  # scheduler and workers tell of every step they take
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.WARNING)
     if runtime.dask_address:
         runner = DaskTaskRunner(address=runtime.dask_address, client_kwargs={"set_as_default": False})
     else:
         local = {
             "n_workers": runtime.worker_count,
             "threads_per_worker": 1,
-            "dashboard_address": None,
+            "dashboard_address": "127.0.0.1:0",
             "memory_limit": 0,
         }
         runner = DaskTaskRunner(cluster_kwargs=local, client_kwargs={"set_as_default": False})

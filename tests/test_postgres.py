@@ -155,7 +155,7 @@ def up(tmp_path_factory, home):
     finally:
         if textmill.process.poll() is None:
             textmill.stop()
-    assert not list((home / "up" / "postgres" / "data").glob("postmaster.pid")), "it was to be stopped, too"
+    assert not list((home / "up-postgres" / "data").glob("postmaster.pid")), "it was to be stopped, too"
 
 
 @pytest.mark.long
@@ -172,7 +172,7 @@ def test_four_flows_of_300_tasks_at_once(up):
     print(f"four flows of 300 tasks at once: {time.monotonic() - begun:.0f} s")
     flows = up.ask("flow_runs/filter", flows={"name": {"any_": ["of-300"]}})
     assert [one["state_type"] for one in flows] == ["COMPLETED"] * 4
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 500  # the server notes what it hears of tasks later, and on a busy machine much later
     ids = [one["id"] for one in flows]
     while (count := up.ask("task_runs/count", flow_runs={"id": {"any_": ids}}, task_runs={"state": {"type": {"any_": ["COMPLETED"]}}})) < 1200:  # fmt: skip  # noqa: E501
         assert time.monotonic() < deadline, count
@@ -183,7 +183,7 @@ def test_four_flows_of_300_tasks_at_once(up):
 @pytest.mark.long
 def test_a_deployment_runs_and_after_a_killed_database_the_next_one_does(up, home):
     assert up.seen(up.start(until="tokens")).state == "Completed"
-    for pid_file in (home / "up" / "postgres" / "data").glob("postmaster.pid"):
+    for pid_file in (home / "up-postgres" / "data").glob("postmaster.pid"):
         os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
     deadline = time.monotonic() + 120
     while "PostgreSQL has ended: starting it again" not in up.log.read_text():
@@ -192,4 +192,4 @@ def test_a_deployment_runs_and_after_a_killed_database_the_next_one_does(up, hom
     time.sleep(2)
     seen = up.seen(up.start(until="tokens"))
     assert seen.state == "Completed", seen.logs
-    assert seen.tasks["tokens: 1 of 1 reused"] == "Cached"
+    assert any("tokens: 1 of 1 reused" in line for line in seen.logs), seen.logs

@@ -1,5 +1,6 @@
 """One corpus on threads, on a pool of processes and on a Dask cluster of two processes: the same bytes."""
 
+import contextlib
 import os
 import re
 import signal
@@ -44,9 +45,12 @@ def in_threads(flow_server, texts):
 
 
 def of_this_process(name):
-    """Processes below this one whose command holds `name`."""
-    family = psutil.Process().children(recursive=True)
-    return [one for one in family if one.is_running() and any(name in word for word in one.cmdline())]
+    """Processes below this one whose command holds `name`; one that has ended, and nobody has asked how, is none."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [one] if any(name in word for word in one.cmdline()) else []
+    return found
 
 
 def test_a_dask_cluster_makes_the_same_and_a_rerun_starts_none(in_threads, texts, tmp_path, monkeypatch):

@@ -16,6 +16,8 @@ NAMES = (
     "near_duplicates",
     "boilerplate",
     "cleaning",
+    "dask_scaling",
+    "scaling_plan",
     "quality_agreement",
     "quality",
 )
