@@ -70,7 +70,7 @@ def stages(texts: Path, store: Path, workers: int) -> dict[str, float]:
         "name": "dask",
         "sources": {"texts": source},
         "tokenizer": {"kind": "bpe", "vocab_size": 4096},
-        "cleaning": {"profile": "web"},
+        "cleaning": {"profile": "light", "privacy": "on"},
     }
     run = Run("dask", runtime)
     with run:
@@ -79,8 +79,8 @@ def stages(texts: Path, store: Path, workers: int) -> dict[str, float]:
     return {stage: run.records[stage].seconds for stage in STAGES}  # type: ignore[index]
 
 
-@flow(task_runner=TASK_RUNNER, persist_result=False, validate_parameters=False)
-def overhead(store: Path, runner: Any, count: int, server: psutil.Process) -> Cost:
+@flow(task_runner=TASK_RUNNER, persist_result=False)
+def overhead(store: Path, runner: Any, count: int, server: int) -> Cost:
     """What one trivial unit of many costs, in a runner that is already up."""
     with Run("overhead", Runtime(store=str(store), runner=runner, workers=2)) as run:
         trivial(run, 4, "warm")
@@ -90,20 +90,20 @@ def overhead(store: Path, runner: Any, count: int, server: psutil.Process) -> Co
     return Cost(*(1000 * (late - early) / count for early, late in zip(before, after, strict=True)))
 
 
-def _seconds(process: psutil.Process) -> float:
+def _seconds(pid: int) -> float:
     """Processor time of a process so far."""
-    times = process.cpu_times()
+    times = psutil.Process(pid).cpu_times()
     return times.user + times.system
 
 
 @contextmanager
-def own_server(folder: Path) -> Iterator[psutil.Process]:
-    """A Prefect server for the flows of this process."""
+def own_server(folder: Path) -> Iterator[int]:
+    """A Prefect server for the flows of this process; yields its process id."""
     server = Server(folder / "prefect")
     try:
         server.wait()
         with temporary_settings({PREFECT_API_URL: server.api, PREFECT_HOME: server.home}):
-            yield psutil.Process(server.process.pid)
+            yield server.process.pid
             send_what_waits()
     finally:
         server.stop()

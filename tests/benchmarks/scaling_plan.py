@@ -19,9 +19,9 @@ TASK_STAGES = ("raw", "documents", "duplicates", "corpus", "overlap", "tokens")
 class Measured:
     """What one task and one megabyte cost, in seconds of one core, unless it is said otherwise."""
 
-    flow: float = 0.025  # of the flow's process for a task: it hands out one after the other
-    server: float = 0.035  # of Prefect's server for a task; it is one process
-    around: float = 0.12  # of a worker for a task, before and after the unit's own work
+    flow: float = 0.10  # of the flow's process for a task: it hands out one after the other
+    server: float = 0.026  # of Prefect's server for a task; it is one process
+    around: float = 0.25  # of a worker for a task, before and after the unit's own work
     lookup: float = 0.0003  # of the flow's process for a unit that is looked up
     signatures: float = 80.0  # MB/s at which earlier signatures are read and compared with
     document: float = 2_500.0  # bytes of a document
