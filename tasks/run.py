@@ -8,7 +8,6 @@ from typing import Any
 from data.manifest import ArtifactRef
 from data.store import Store
 from tasks.registry import STAGES, Stage
-from tasks.runner import Runner
 from tasks.runtime import Runtime, open_store
 
 
@@ -41,6 +40,8 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
+        from tasks.runner import Runner  # and so Prefect, which commands that only look into the store do without
+
         self.store: Store = open_store(self.runtime.store)
         self.runner = Runner(self.runtime, self.store.root)
 
