@@ -16,6 +16,7 @@ from data.errors import TextmillError
 from data.store import Store
 from flows import (
     cli_corpus,
+    cli_doctor,
     cli_duplicates,
     cli_export,
     cli_forget,
@@ -60,6 +61,7 @@ app.command("models")(cli_models.models)
 app.command("promote")(cli_models.promote)
 app.command("rollback")(cli_models.rollback)
 app.command("export")(cli_export.export)
+app.command("doctor")(cli_doctor.doctor)
 app.command("ui")(ui.ui)
 app.add_typer(cli_ops.app, name="ops")
 
@@ -83,6 +85,10 @@ def run(
         str | None,
         typer.Option(metavar="ADDRESS", help="Scheduler for --runner dask; left out: a cluster of this machine."),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", metavar="KEY=JSON", help="Other settings of runtime, e.g. workers=2. Repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
 ) -> None:
     """Run a recipe in this process: text in, trained GPT out. What is already there is reused."""
@@ -90,7 +96,7 @@ def run(
     stages = [_stage(stage) for stage in refresh or []]
     last = _stage(until) if until is not None else None
     recipe = chosen_recipe(name, path, settings or [])
-    runtime = chosen_runtime(device, offline, runner, dask_address)
+    runtime = chosen_runtime(device, offline, where or [], runner=runner, dask_address=dask_address)
     summary = run_pipeline(recipe, runtime, stages, last)
     summary["total_seconds"] = round(time.perf_counter() - started, 3)
     if as_json:

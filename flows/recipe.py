@@ -221,14 +221,14 @@ def _unknown(path: str, known: Mapping[str, Any]) -> str:
     return f"{path} is no setting; {hint}"
 
 
-def read_setting(text: str) -> tuple[str, Any]:
+def read_setting(text: str, option: str = "--set") -> tuple[str, Any]:
     """A setting as the command line has it, KEY=JSON; what is no JSON is a bare word. Raises RecipeError."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"--set {text!r} is not of the form KEY=JSON, for example training.steps=200.")
+        raise RecipeError(f"{option} {text!r} is not of the form KEY=JSON, for example training.steps=200.")
     try:
         return key.strip(), json.loads(value)
     except ValueError:
         if value[:1] in '{["':
-            raise RecipeError(f"--set {key}: {value!r} is not valid JSON; quote it for the shell.") from None
+            raise RecipeError(f"{option} {key}: {value!r} is not valid JSON; quote it for the shell.") from None
         return key.strip(), value  # a bare word

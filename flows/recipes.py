@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from data.errors import TextmillError
-from flows.recipe import Recipe, RecipeError, read_recipe, read_setting, unknown_name, with_overrides
+from flows.recipe import Recipe, RecipeError, describe, read_recipe, read_setting, unknown_name, with_overrides
 from tasks.runtime import PROJECT_ROOT, Runtime
 
 RECIPES_FILE = PROJECT_ROOT / "prefect.yaml"
@@ -56,10 +57,17 @@ def chosen_recipe(name: str, path: str | None, settings: Sequence[str]) -> Recip
     return with_overrides(recipe, dict(overrides), "--set" if path is None else "--path and --set")
 
 
-def chosen_runtime(device: str, offline: bool, runner: str = "threads", dask_address: str | None = None) -> Runtime:
-    """What a command says of where and how to run. Raises RecipeError for a device or runner that does not exist."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu or cuda.")
-    if runner not in ("threads", "processes", "dask"):
+def chosen_runtime(device: str, offline: bool, settings: Sequence[str] = (), **more: Any) -> Runtime:
+    """What a command says of where and how to run: `settings` as KEY=JSON, and `more` fields that have options of
+    their own. Raises RecipeError for what cannot be."""
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu, cuda or mps.")
+    if (runner := more.get("runner", "threads")) not in ("threads", "processes", "dask"):
         raise RecipeError(f"--runner is {runner!r}, but it must be threads, processes or dask.")
-    return Runtime(device=device, offline=offline, runner=runner, dask_address=dask_address)
+    given = dict(read_setting(text, "--runtime") for text in settings)
+    for name in given.keys() - Runtime.model_fields.keys():
+        raise RecipeError(unknown_name("setting of runtime called", name, Runtime.model_fields))
+    try:
+        return Runtime.model_validate({"device": device, "offline": offline, **more, **given})
+    except ValidationError as error:
+        raise RecipeError(f"In --runtime: {describe(error)}") from error

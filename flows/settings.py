@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 
 from tasks.runtime import PROJECT_ROOT
 
+DAY = 86_400  # seconds
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -19,6 +20,10 @@ DEFAULTS = {
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     # in memory, a server that is killed would never free what its runs have taken of a concurrency limit
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # What the server forgets by itself: runs that ended long ago with their tasks, logs and cards; events sooner.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"{90 * DAY}",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"{7 * DAY}",
 }
 _OWN_HOME_UNLESS = ("PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 

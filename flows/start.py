@@ -12,6 +12,7 @@ from data.errors import TextmillError
 from flows.forgotten import without_forgotten
 from flows.recipe import Recipe, with_overrides
 from flows.recipes import load_recipe
+from tasks.log_bounds import bound_logs
 from tasks.progress import watcher
 from tasks.registry import Stage
 from tasks.run import Run
@@ -39,6 +40,7 @@ def start_run(
     recipe = with_overrides(load_recipe(recipe) if isinstance(recipe, str) else recipe, overrides)
     refuse_endless_starts(runtime)
     ending.reset()
+    bound_logs()
     run = Run(recipe.name, runtime, frozenset(refresh), until)
     for name in run.store.sweep():
         watcher().note(f"swept what a killed build left: {name}")

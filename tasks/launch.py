@@ -15,6 +15,7 @@ from data.errors import TextmillError
 from tasks.runtime import Runtime, available_cores
 
 CARDS = Path("/proc/driver/nvidia/gpus")
+ANNOUNCED = "JOIN"  # file beside RUN.json that names the rendezvous of a training of several machines
 RENDEZVOUS = re.compile(r"(?P<host>[^\s:]+|\[[0-9a-fA-F:]+\]):(?P<port>[1-9]\d{0,4})")
 
 
@@ -46,6 +47,11 @@ class Launch:
     def environment(self) -> dict[str, str]:
         """So that processes of one machine do not fight for its cores."""
         return {} if self.is_one or self.threads is None else {"OMP_NUM_THREADS": str(self.threads)}
+
+    def announce(self, run_dir: Path) -> None:
+        """Leave beside RUN.json what `tasks.join` on the other machines looks for."""
+        if self.nodes > 1:
+            (run_dir / ANNOUNCED).write_text(f"{self.rendezvous}\n")
 
     def elsewhere(self, module: str, job: Path) -> str | None:
         """What must be started on the other machines, in one line; None when there are none."""

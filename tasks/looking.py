@@ -18,6 +18,7 @@ from data.sources.base import SlotItem, SourceConfig, of_source, slot_identity
 from data.sources.known import note_source, source_id
 from data.sources.pack import read_items
 from data.store import Store
+from tasks.notes import tell_notes
 from tasks.registry import identity
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT
@@ -111,8 +112,7 @@ def look_once(
         notes.append(f"{name}: gone at the source, and so here, too ({count:,}): {named(changes.deleted)}.")
     if left_out := sum(forgotten(item.native_id) for item in found.items):
         notes.append(f"{name}: {counted(left_out, 'item')} left out, as `textmill forget` was told.")
-    for note in notes:
-        tell(note)
+    tell_notes(tell, notes, "the report has them all")
     plans, capped = _plans(name, source, store, slots)
     return plans, notes + capped
 

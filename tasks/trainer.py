@@ -34,6 +34,7 @@ def run_trainer(job: dict[str, Any], run_dir: Path, on_record: OnRecord, launch:
         changed = {"run_dir": str(run_dir), "runtime": job["runtime"] | {"micro_batch": limit}}
         run_file.write_text(json.dumps(job | changed, indent=1, sort_keys=True) + "\n")
         if waiting is not None:
+            launch.announce(run_dir)
             watcher().note(waiting)
         files = run_dir / "train.log", run_dir / "metrics.jsonl"
         try:

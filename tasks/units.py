@@ -23,7 +23,9 @@ from data.errors import TextmillError
 from data.facts import Facts
 from data.manifest import ArtifactRef, Identity
 from data.store import Build, Store
+from tasks.log_bounds import bound_logs
 from tasks.misses import explain_misses
+from tasks.notes import tell_notes
 from tasks.progress import watcher
 from tasks.registry import Stage
 from tasks.run import Run, StageRecord
@@ -79,6 +81,7 @@ def report_reused(stage: str, reused: int, total: int) -> State[None]:
 @task(task_run_name="{stage} {label}", cache_policy=NO_CACHE, persist_result=False)
 def build_unit(stage: str, label: str, job: Job) -> ArtifactRef:
     """Build and publish one unit. The stage has looked all units up before: only misses come here."""
+    bound_logs()  # this may be a process that no flow has prepared
     watch = watcher()
     store, planned = job.store, job.unit
 
@@ -104,8 +107,8 @@ def build_unit(stage: str, label: str, job: Job) -> ArtifactRef:
 
     ref = store.build(planned.identity, planned.name, make, planned.inputs, planned.again, wait)
     watch.built(stage, label)
-    for note in store.manifest(ref).notes:
-        watch.note(f"{stage} {label}: {note}")
+    notes = [f"{stage} {label}: {note}" for note in store.manifest(ref).notes]
+    tell_notes(watch.note, notes, f"see its manifest: textmill show {ref}")
     return ref
 
 

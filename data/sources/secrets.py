@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from data.sources.base import SourceError
 
+_NAME = "[A-Z][A-Z0-9_]{1,99}"
+
 elsewhere: list[Callable[[str], str | None]] = []
 """Further places to ask, in order, with the secret's name as it stands in the settings; None means: not there."""
 
@@ -20,7 +22,7 @@ def secret(name: str) -> str:
     White space around it is dropped: it comes with files that end in a line end. Raises SourceError, naming the secret
     only.
     """
-    if not re.fullmatch("[A-Z][A-Z0-9_]{1,99}", name):
+    if not re.fullmatch(_NAME, name):
         raise SourceError(
             "Where the name of a secret should stand (capitals, digits and underscores, such as HF_TOKEN) there is "
             "something else, which is not shown: if it is the secret itself, put it into an environment variable, give "
@@ -39,3 +41,14 @@ def secret(name: str) -> str:
 def block_name(name: str) -> str:
     """The name of the Prefect block that holds the secret `name`; blocks are named in small letters and dashes."""
     return name.lower().replace("_", "-")
+
+
+FIELDS = ("token", "authorization_secret", "pseudonym_key")
+"""The settings of sources that hold the name of a secret."""
+
+
+def named_by(source: object) -> list[str]:
+    """The names of the secrets that a source's settings ask for; what is no name is left out."""
+    fields = [one for one in FIELDS if one != "pseudonym_key" or getattr(source, "pseudonyms", None) == "keyed"]
+    names = (getattr(source, one, None) for one in fields)
+    return [name for name in names if isinstance(name, str) and re.fullmatch(_NAME, name)]
