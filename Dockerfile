@@ -31,6 +31,7 @@ ARG TORCH_INDEX=""
 # What is pinned first: these layers stay while only our own files change.
 COPY constraints.txt pyproject.toml README.md ./
 RUN mkdir flows tasks gpt data \
+    && touch flows/__init__.py tasks/__init__.py gpt/__init__.py data/__init__.py \
     && if [ -n "$TORCH_INDEX" ]; then pip install --constraint constraints.txt --index-url "$TORCH_INDEX" torch; fi \
     && pip install --constraint constraints.txt --editable ".${EXTRAS:+[$EXTRAS]}" $PACKAGES
 COPY . .

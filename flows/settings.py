@@ -23,7 +23,7 @@ DEFAULTS = {
     # What the server forgets by itself: runs that ended long ago with their tasks, logs and cards; events sooner.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"{90 * DAY}",
-    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"{7 * DAY}",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P7D",
 }
 _OWN_HOME_UNLESS = ("PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 

@@ -1,5 +1,6 @@
 """The command `ui`: Prefect's server, the deployments of prefect.yaml and a worker, together in one terminal."""
 
+import ipaddress
 import os
 import signal
 import socket
@@ -22,6 +23,10 @@ from tasks.runtime import PROJECT_ROOT
 POOL = "local"
 DATABASE_SETTING = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 SERVER_START = 180.0  # seconds; the first start creates the database
+OPEN = (
+    "whoever reaches it can start runs here. Set PREFECT_SERVER_API_AUTH_STRING to user:password, or leave --host out "
+    "and put a proxy with a login before it (docs/operations.md)."
+)
 GRACE = 40.0  # seconds for worker and server to leave before they are killed; a trainer gets 25 of them to save
 
 
@@ -50,6 +55,10 @@ def ui(
         environment[DATABASE_SETTING] = database_url(given)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     environment |= {"PREFECT_API_URL": f"{address}/api", "PREFECT_UI_API_URL": "/api"}
+    if login := environment.get("PREFECT_SERVER_API_AUTH_STRING"):  # what the server asks, our own commands answer
+        environment.setdefault("PREFECT_API_AUTH_STRING", login)
+    elif not _is_loopback(host):
+        print(f"{host} is open to other machines: {OPEN}", file=sys.stderr)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     children: list[subprocess.Popen[bytes]] = []
@@ -110,6 +119,13 @@ def _deploy(prepared: subprocess.Popen[bytes]) -> None:
             f"The deployments of prefect.yaml could not be written: `python -m flows.deploy {POOL}` ended with exit "
             f"code {prepared.returncode}{'; what Prefect said is above' if said.strip() else ''}."
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _require_free(host: str, port: int) -> None:

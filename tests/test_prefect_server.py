@@ -32,6 +32,7 @@ from tasks.launch import card_count
 from tests.prefect_servers import free_port, send_what_waits
 
 ROOT = Path(__file__).parents[1]
+TRACE = ROOT / "tests" / "connection_trace"
 TINY = {
     "sources": {"letters": {"kind": "folder", "path": "to be set"}},
     "tokenizer": {"kind": "bpe", "vocab_size": 300},
@@ -68,6 +69,8 @@ class Textmill:
             "TEXTMILL_STORE": str(folder / "store"),
             "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
             "COLUMNS": "300",
+            "TEXTMILL_CONNECTION_TRACE": str(folder / "connections"),
+            "PYTHONPATH": os.pathsep.join([str(TRACE), str(ROOT)]),
         }
         texts = folder / "texts"
         texts.mkdir()
@@ -447,6 +450,29 @@ def test_the_commands_work_on_what_runs_have_made(up, textmill):
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
     code, out, err = textmill("verify")
     assert code == 1 and "model.safetensors" in out + err and "Traceback" not in err
+
+
+def test_nothing_listens_beyond_this_machine_or_connects_to_elsewhere(up):
+    """Of server, worker, and all processes of the runs before; names are looked up for the loopback only."""
+    family = [psutil.Process(up.process.pid), *psutil.Process(up.process.pid).children(recursive=True)]
+    listening = [one.laddr for process in family for one in process.net_connections("inet") if one.status == "LISTEN"]
+    assert up.port in {address.port for address in listening}
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::1"}
+    trace = [json.loads(line) for line in (up.folder / "connections").read_text().splitlines()]
+    assert ["socket.connect", ["127.0.0.1", up.port]] in trace
+    hosts = {address[0] if isinstance(address, list) else address for _, address in trace}
+    local = {"127.0.0.1", "::1", "localhost", "", "0.0.0.0", "::", None}
+    assert {host for host in hosts if host not in local and not str(host).startswith("/")} == set()
+
+
+def test_the_doctor_finds_server_and_worker_in_order(textmill, here):
+    code, out, err = textmill("doctor", "--json")
+    found = {one["check"]: one for one in json.loads(out.splitlines()[-1])["findings"]}
+    wrong = [one for one in found.values() if one["level"] == "fail"]
+    assert code == 0 and not wrong, err
+    assert found["server"]["what"].endswith(here.environment["PREFECT_API_URL"])
+    assert found["worker of local"]["level"] == "ok" and "SQLite" in found["database"]["what"]
+    assert "gpu" in found and found["clock"]["level"] == "ok"
 
 
 def test_a_port_in_use_is_named(up, textmill):

@@ -81,7 +81,8 @@ def api_url(environment: Mapping[str, str]) -> str | None:
         profile = told.get("profiles", {}).get(environment.get("PREFECT_PROFILE") or told.get("active"), {})
     except (OSError, ValueError):
         return None
-    return profile.get("PREFECT_API_URL")
+    url = profile.get("PREFECT_API_URL")
+    return url if isinstance(url, str) else None
 
 
 def check_server(environment: Mapping[str, str], pools: list[str]) -> list[Finding]:
