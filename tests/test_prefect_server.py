@@ -466,6 +466,10 @@ def test_nothing_listens_beyond_this_machine_or_connects_to_elsewhere(up):
 
 
 def test_the_doctor_finds_server_and_worker_in_order(textmill, here):
+    deadline = time.monotonic() + 120
+    while not any(one["status"] == "ONLINE" for one in here.ask("work_pools/local/workers/filter", limit=5)):
+        assert time.monotonic() < deadline, "no worker has said that it is there"
+        time.sleep(0.5)
     code, out, err = textmill("doctor", "--json")
     found = {one["check"]: one for one in json.loads(out.splitlines()[-1])["findings"]}
     wrong = [one for one in found.values() if one["level"] == "fail"]
