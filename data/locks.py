@@ -37,6 +37,14 @@ def owner_lock_if_free(path: Path) -> Iterator[bool]:
         yield True
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock; in doubt, when another one asks at the same moment, yes."""
+    if not path.exists():
+        return False
+    with owner_lock_if_free(path) as free:
+        return not free
+
+
 def holder(path: Path) -> str:
     """Who holds the lock, in words; a guess when they are just letting go."""
     try:

@@ -63,6 +63,11 @@ class ArtifactRef:
         return f"{self.stage}/{self.name}-{self.key}"
 
 
+def key_in(text: str) -> str:
+    """The key in a reference as manifests spell it."""
+    return text.rpartition("-")[2]
+
+
 @dataclass(frozen=True)
 class FileEntry:
     """One file of an artifact: size in bytes, digest of its bytes, digest of what it says."""

@@ -226,9 +226,10 @@ class Store:
                 if folder is None:
                     return False
                 aside = work.parent / f"removed-{uuid.uuid4().hex[:8]}"
-                os.rename(folder, aside)
-                sync_folder(folder.parent)
-                shutil.rmtree(aside)
+                with owner_lock(_lock_of(aside)):  # so that nobody sweeps it meanwhile
+                    os.rename(folder, aside)
+                    sync_folder(folder.parent)
+                    shutil.rmtree(aside)
                 return True
 
     def clear_work(self, is_unwanted: Callable[[Path], bool]) -> list[str]:

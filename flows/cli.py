@@ -20,6 +20,7 @@ from flows import (
     cli_duplicates,
     cli_export,
     cli_forget,
+    cli_gc,
     cli_generate,
     cli_models,
     cli_ops,
@@ -53,6 +54,7 @@ app.command("verify")(cli_store.verify)
 app.command("corpus")(cli_corpus.corpus)
 app.command("duplicates")(cli_duplicates.duplicates)
 app.command("forget")(cli_forget.forget)
+app.command("gc")(cli_gc.gc)
 app.command("plan")(cli_plan.plan)
 app.command("generate")(cli_generate.generate)
 app.command("train")(cli_train.train)

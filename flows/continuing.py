@@ -30,14 +30,15 @@ def continuing(
     """
     refuse_endless_starts(runtime)
     run = Run("continuing", runtime)
-    wanted = named_continuation(run, model, steps, rate_share)
-    assert wanted is not None
-    manifest = run.store.manifest(wanted.model)
-    run.recipe_name = manifest.name
-    arrays, sampling = trained_arrays(run, wanted.model), SamplingConfig()
-    prompts = manifest.details.get("prompts") or [""]
-    made = continue_training(run, wanted, arrays, prompts, sampling, manifest.name)
-    evaluation = evaluate(run, made, arrays, EvaluationConfig(), manifest.name)
-    sample(run, made, arrays.tokenizer, prompts, sampling, manifest.name)
-    run.metrics.update(collect_metrics(run.store, made, evaluation, tuple(slot.ref for slot in arrays.slots)))
+    with run:
+        wanted = named_continuation(run, model, steps, rate_share)
+        assert wanted is not None
+        manifest = run.store.manifest(wanted.model)
+        run.recipe_name = manifest.name
+        arrays, sampling = trained_arrays(run, wanted.model), SamplingConfig()
+        prompts = manifest.details.get("prompts") or [""]
+        made = continue_training(run, wanted, arrays, prompts, sampling, manifest.name)
+        evaluation = evaluate(run, made, arrays, EvaluationConfig(), manifest.name)
+        sample(run, made, arrays.tokenizer, prompts, sampling, manifest.name)
+        run.metrics.update(collect_metrics(run.store, made, evaluation, tuple(slot.ref for slot in arrays.slots)))
     return run.summary()

@@ -50,7 +50,10 @@ def retrain(
     glance = glance_at(run, recipe, look_at_all)
     if not glance.news and not again:
         return summary_of(run, glance.champions, "nothing_new", [NOTHING])
-    return _retrain(run, recipe, glance, again)
+    with run:
+        run.use(*filter(None, [glance.champions.champion]))
+        summary = _retrain(run, recipe, glance, again)
+    return summary  # noqa: RET504 - the run ends in between
 
 
 def _retrain(run: Run, recipe: Recipe, glance: Glance, again: bool) -> dict[str, Any]:

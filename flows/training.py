@@ -49,8 +49,8 @@ def training(
         rate_share: For a finished one, the highest learning rate as a share of its plan's; left out, 0.5.
     """
     whole, run = start_run(recipe, overrides, refresh, until, runtime)
-    wanted = named_continuation(run, continue_from, steps, rate_share)
     with run:
+        wanted = named_continuation(run, continue_from, steps, rate_share)
         build_model(run, whole, newest(run), wanted)
     return run.summary()
 

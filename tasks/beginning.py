@@ -111,9 +111,13 @@ def earlier_part(run: Run, wanted: Identity) -> ArtifactRef | None:
     parts: list[tuple[int, ArtifactRef]] = []
     for manifest in run.store.manifests("model"):
         reached = stop_of(manifest)
-        if reached < end and _at(manifest.recipe, end) == wanted and run.store.find("model", [manifest.key]):
+        if reached < end and _at(manifest.recipe, end) == wanted:
             parts.append((reached, manifest.ref))
-    return max(parts)[1] if parts else None
+    for _, part in sorted(parts, reverse=True):
+        run.use(part)
+        if run.store.find("model", [part.key]):
+            return part
+    return None
 
 
 def stop_of(manifest: Manifest) -> int:
@@ -127,6 +131,7 @@ def find_model(run: Run, text: str) -> ArtifactRef:
     ref = resolve(run.store, text)
     if ref.stage != "model":
         raise TextmillError(f"{ref} is no model; `textmill ls model` lists them.")
+    run.use(ref)
     return ref
 
 

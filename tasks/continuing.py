@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from data.errors import TextmillError
-from data.manifest import ArtifactRef, Manifest, differences
+from data.manifest import ArtifactRef, Manifest, differences, key_in
 from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from tasks.beginning import find_model, from_finished, from_part, stop_of
 from tasks.run import Run
@@ -65,6 +65,8 @@ def continue_training(
 def trained_arrays(run: Run, model: ArtifactRef) -> Arrays:
     """The arrays that a model was trained on, from its manifest. Raises TextmillError when one is gone."""
     manifest = run.store.manifest(model)
+    for stage in ("tokens", "tokenizer"):
+        run.use_keys(stage, [key_in(text) for text in manifest.inputs if text.startswith(f"{stage}/")])
     refs, gone = [], []
     for text in manifest.inputs:
         try:

@@ -28,6 +28,7 @@ def choose_tokenizer(run: Run, corpus: Sequence[Slot], config: TokenizerConfig, 
     """
     if config.kind == "artifact":
         pinned = run.store.resolve(config.artifact or "")
+        run.use(pinned)
         if pinned.stage != "tokenizer" or not run.store.find("tokenizer", [pinned.key]):
             raise TextmillError(
                 f"tokenizer.artifact is {config.artifact!r}, which names {pinned}, no whole tokenizer: "

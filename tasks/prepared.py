@@ -9,6 +9,8 @@ from data.manifest import ArtifactRef
 from tasks.run import Run
 from tasks.slots import Slot
 
+POINTERS = "prepared"  # in the store's refs
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -52,7 +54,9 @@ def newest(run: Run) -> Prepared:
     )
     slots = prepared.documents + prepared.shards + prepared.tokens
     single = [ref for ref in (prepared.index, prepared.overlap, prepared.tokenizer) if ref]
-    for ref in (*single, *(slot.ref for slot in slots)):
+    refs = (*single, *(slot.ref for slot in slots))
+    run.use(*refs)
+    for ref in refs:
         found = run.store.find(ref.stage, [ref.key]).get(ref.key)
         if found is None or found.digest != ref.digest:
             raise TextmillError(
@@ -62,7 +66,7 @@ def newest(run: Run) -> Prepared:
 
 
 def _pointer(run: Run) -> str:
-    return f"prepared/{run.recipe_name}"
+    return f"{POINTERS}/{run.recipe_name}"
 
 
 def _slots(values: Sequence[dict[str, Any]]) -> tuple[Slot, ...]:

@@ -1,10 +1,12 @@
 """One run of a recipe: which store, what to refresh, where to stop, and what happened so far."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from data.housekeeping.usage import Usage
 from data.manifest import ArtifactRef
 from data.store import Store
 from tasks.registry import STAGES, Stage
@@ -28,7 +30,10 @@ class StageRecord:
 @dataclass
 class Run:
     """The context that flows hand to stages. As a context manager it ends quietly when `until` is reached, and ends
-    the processes that build its units."""
+    the processes that build its units.
+
+    What it uses stays in the store until it ends, and then as long as it is one of the last runs of its recipe.
+    """
 
     recipe_name: str
     runtime: Runtime
@@ -44,6 +49,7 @@ class Run:
 
         self.store: Store = open_store(self.runtime.store)
         self.runner = Runner(self.runtime, self.store.root)
+        self._usage = Usage(self.store)
 
     def __enter__(self) -> "Run":
         return self
@@ -52,7 +58,19 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self.runner.close()
+        ended_well = error is None or isinstance(error, GoalReachedError)
+        trained = bool(self.records.get("model", StageRecord()).refs)
+        self._usage.end(self.recipe_name, "done" if ended_well else "failed", trained)
         return isinstance(error, GoalReachedError)
+
+    def use(self, *refs: ArtifactRef) -> None:
+        """Say that these artifacts will be read, before looking whether they are there: `textmill gc` lets them be."""
+        for stage in {ref.stage for ref in refs}:
+            self.use_keys(stage, [ref.key for ref in refs if ref.stage == stage])
+
+    def use_keys(self, stage: str, keys: Collection[str]) -> None:
+        """The same of artifacts that may not be built yet."""
+        self._usage.use(self.recipe_name, stage, keys)
 
     def record(self, stage: Stage) -> StageRecord:
         return self.records.setdefault(stage, StageRecord())

@@ -55,6 +55,7 @@ def fetch(run: Run, sources: Mapping[str, SourceConfig], looked: Looked | None =
     if run.runtime.offline:
         _refuse_to_fetch(run, [unit for unit, plan in zip(units, planned, strict=True)
                                if sources[plan.slot.source].reaches_network()])  # fmt: skip
+    run.use(*(ref for plan in planned for ref in plan.earlier))
     with stage_work(run, "raw", len(planned)) as work:
         refs = work.build(units)
     slots = [replace(plan.slot, ref=ref) for plan, ref in zip(planned, refs, strict=True)]

@@ -131,6 +131,7 @@ class StageWork:
         if self.stage in self.run.refresh:
             units = [replace(unit, again=True) for unit in units]
         store = self.run.store
+        self.run.use_keys(self.stage, [unit.identity.key for unit in units])
         hits = store.find(self.stage, [unit.identity.key for unit in units if not unit.again])
         misses = [unit for unit in units if unit.identity.key not in hits]
         for reason in explain_misses(store, [(unit.name, unit.label, unit.identity) for unit in misses]):

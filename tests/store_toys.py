@@ -5,6 +5,8 @@ that the test waits for; what it did it appends to LOG, one line a deed.
 """
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.facts import Facts
+from data.housekeeping.collecting import carry_out, plan
+from data.housekeeping.lineage import Lineage
+from data.housekeeping.usage import Usage, collection
 from data.locks import owner_lock
 from data.manifest import Identity
 from data.refs import RefMovedError, Refs
@@ -125,6 +130,39 @@ def count_under_lock(root: Path, log: Path) -> None:
 def hold_lock(root: Path, log: Path) -> None:
     """Hold a lock until killed."""
     with owner_lock(root / "lock"):
+        ready()
+        time.sleep(60)
+
+
+def hold_run(root: Path, log: Path) -> None:
+    """Use the raw artifact whose key LOG holds, until killed."""
+    used = Usage(Store(root))
+    used.use("toy", "raw", [log.read_text()])
+    ready()
+    time.sleep(60)
+    used.end("toy", "done", trained=False)
+
+
+def collect_until_killed(root: Path, log: Path) -> None:
+    """Remove everything, and be killed when as many artifacts are gone as LOG says, and one more lies aside."""
+    left, rmtree = int(log.read_text()), shutil.rmtree
+
+    def remove(path: Path) -> None:
+        nonlocal left
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        rmtree(path)
+
+    shutil.rmtree = remove  # type: ignore[assignment]
+    lineage = Lineage(Store(root))
+    carry_out(lineage, plan(lineage, []), list)
+
+
+def hold_collection(root: Path, log: Path) -> None:
+    """Clean up, and be about to remove an artifact until killed."""
+    with collection(Store(root)) as claim:
+        claim.take(["a" * 16])
         ready()
         time.sleep(60)
 

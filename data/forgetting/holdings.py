@@ -14,7 +14,7 @@ from data.corpus import TRAIN_FILE
 from data.digests import text_digest
 from data.documents import DOCUMENTS_FILE, SIGNATURES_FILE
 from data.duplicates import MATCHES_FILE
-from data.manifest import Manifest
+from data.manifest import Manifest, key_in
 from data.near import bands
 from data.shards import read_batches
 from data.sources.known import KnownSource, known_sources
@@ -175,11 +175,6 @@ class Holdings:
                     found[key] = other
                     break
         return found
-
-
-def key_in(text: str) -> str:
-    """The key in a reference as manifests spell it."""
-    return text.rpartition("-")[2]
 
 
 def with_signatures(documents: Sequence[Held], wanted: NDArray[np.uint64]) -> Iterator[tuple[Held, NDArray[np.int64]]]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 from data.corpus import TRAIN_FILE, VALIDATION_FILE
 from data.drops import DROPS_FILE
-from data.forgetting.holdings import Held, Holdings, key_in
+from data.forgetting.holdings import Held, Holdings
 from data.forgetting.ids import beginnings, holding, is_in
 from data.forgetting.search import Wanted, search
 from data.forgetting.tombstones import Tombstones, of_document, read_tombstones
-from data.manifest import Manifest
+from data.manifest import Manifest, key_in
 from data.shards import read_batches
 
 # Stages that hold or show text, or hashes and ids of it, last first

@@ -7,6 +7,7 @@ what came first, so that an unfinished one is found again.
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from data.forgetting.holdings import Holdings
 from data.forgetting.plan import REMOVED, Gone, Plan
 from data.forgetting.tombstones import Request, Tombstones, bury
 from data.formats.base import Reading
+from data.housekeeping.removal import remove_each
 from data.ledger import as_it_stands, place_of, without
 from data.manifest import ArtifactRef, Manifest
 from data.sources.base import SlotItem, items_identity
@@ -60,10 +62,7 @@ def carry_out(store: Store, plan: Plan, authors: Collection[str] = ()) -> Purged
     for owner, gone in known.items():
         if gone.kept_in:
             blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten)
-    counts: dict[str, int] = {}
-    for one in plan.removed:
-        if store.remove(one.ref):
-            counts[one.recipe.stage] = counts.get(one.recipe.stage, 0) + 1
+    counts = Counter(one.recipe.stage for one in remove_each(store, plan.removed))
     work = store.clear_work(partial(_is_unwanted, [str(one.ref) for one in plan.removed]))
     left = frozenset(item for one in blanked for item in one.left)
     done = frozenset(item for one in blanked for item in one.done)
