@@ -36,13 +36,13 @@ class LogBounds(logging.Filter):
         self.lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        decided = getattr(record, "textmill_sent", None)
-        if decided is None:
+        by, decided = getattr(record, "textmill_sent", (None, False))
+        if by is not self:
             run, stage = _origin(record)
             kind = "errors" if record.levelno > logging.WARNING else "lines"
             kind = "warnings" if record.levelno == logging.WARNING else kind
             decided = not run or self._take(run, stage, kind)
-            record.textmill_sent = decided
+            record.textmill_sent = self, decided
         return bool(decided)
 
     def takes_bar(self, stage: str) -> bool:
@@ -81,12 +81,13 @@ BOUNDS = LogBounds()
 
 
 def bound_logs(bounds: LogBounds = BOUNDS) -> None:
-    """Put the bounds on every handler that takes lines of a run; done again it changes nothing."""
+    """Put these bounds, in place of others, on every handler that takes lines of a run; again it changes nothing."""
     loggers = map(logging.getLogger, ("prefect.flow_runs", "prefect.task_runs", "prefect.extra"))
     handlers = [handler for logger in loggers for handler in logger.handlers]
     handlers += [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
     for handler in handlers:
-        handler.addFilter(bounds)
+        if bounds not in handler.filters:
+            handler.filters = [one for one in handler.filters if not isinstance(one, LogBounds)] + [bounds]
 
 
 def _origin(record: logging.LogRecord | None) -> tuple[str, str]:
