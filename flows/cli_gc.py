@@ -78,7 +78,7 @@ def _named_by_recipes(store: Store) -> Mapping[str, ArtifactRef]:
 
 
 def _print_plan(planned: Plan, idle: Mapping[str, int], store: Store) -> None:
-    print(f"{store.root}\n\nStays (each line without what the lines above keep):")
+    print(f"{store.where}\n\nStays (each line without what the lines above keep):")
     for one in planned.kept:
         print(f"  {one.artifacts:>6,}  {_mb(one.bytes)}  {one.reason}")
     if not planned.kept:

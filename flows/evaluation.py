@@ -39,6 +39,7 @@ def evaluation(
         prepared = newest(run)
         judged = model_of_recipe(run.store, whole.name, model)
         trained_with = tokenizer_of(run.store, judged)
+        run.use(judged, trained_with)
         if trained_with.digest != prepared.tokenizer.digest:
             raise RecipeError(
                 f"{judged} reads {trained_with}, but the newest corpus of {whole.name!r} is encoded with "

@@ -150,13 +150,13 @@ def resolve(store: Store, text: str) -> ArtifactRef:
     if ref is None:
         known = ", ".join(one.recipe for one in all_champions(store.refs)) or "none"
         raise TextmillError(
-            f"There is no {text} in {store.root}: the recipe {recipe!r} has no {role}; recipes with a registry: "
+            f"There is no {text} in {store.where}: the recipe {recipe!r} has no {role}; recipes with a registry: "
             f"{known}. `textmill models` lists them."
         )
     found = store.find(ref.stage, [ref.key]).get(ref.key)
     if found is None:
         raise TextmillError(
-            f"{text} is {ref}, which is gone from {store.root}: `textmill rollback {recipe}` or `textmill promote REF` "
+            f"{text} is {ref}, which is gone from {store.where}: `textmill rollback {recipe}` or `textmill promote REF` "
             "chooses another one."
         )
     return found

@@ -167,7 +167,7 @@ class Claim:
         """Claim these keys, and none of those before. Raises TextmillError when another collection has taken over."""
         seen = self.store.refs.read(COLLECTING)
         if seen.value is None or seen.value["id"] != self.id:
-            raise TextmillError(f"Another collection took over in {self.store.root}: run `textmill gc` again.")
+            raise TextmillError(f"Another collection took over in {self.store.where}: run `textmill gc` again.")
         self._write(seen, keys)
 
     def _write(self, seen: Snapshot, keys: Collection[str]) -> None:
@@ -186,7 +186,7 @@ def collection(store: Store) -> Iterator[Claim]:
         seen = store.refs.read(COLLECTING)
         if seen.value and _collects(store, seen.value):
             raise TextmillError(
-                f"{seen.value['process']} is cleaning up in {store.root} since {seen.value['said'][:19]}: wait for it."
+                f"{seen.value['process']} is cleaning up in {store.where} since {seen.value['said'][:19]}: wait for it."
             )
         claim._write(seen, ())
         try:
