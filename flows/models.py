@@ -29,7 +29,7 @@ def model_of_recipe(store: Store, name: str, reference: str | None) -> ArtifactR
         return find_model(store, reference)
     models = [manifest.ref for manifest in store.manifests("model", [safe_name(name)])]
     if not models:
-        raise TextmillError(f"There is no model of the recipe {name!r} in {store.where} yet: run training/recipe first.")
+        raise TextmillError(f"There is no model of recipe {name!r} in {store.where} yet: run training/recipe first.")
     return models[-1]
 
 

@@ -156,8 +156,8 @@ def resolve(store: Store, text: str) -> ArtifactRef:
     found = store.find(ref.stage, [ref.key]).get(ref.key)
     if found is None:
         raise TextmillError(
-            f"{text} is {ref}, which is gone from {store.where}: `textmill rollback {recipe}` or `textmill promote REF` "
-            "chooses another one."
+            f"{text} is {ref}, which is gone from {store.where}: `textmill rollback {recipe}` or "
+            "`textmill promote REF` chooses another one."
         )
     return found
 

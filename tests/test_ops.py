@@ -108,8 +108,9 @@ def test_every_deployment_is_resumable_and_gives_heartbeats():
         assert int(env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) * 3 <= ops.DEAD_AFTER.seconds
 
 
-@pytest.mark.parametrize("address", [None, f"http://127.0.0.1:{free_port()}/api"])
-def test_without_a_server_it_is_one_line(textmill, address):
+@pytest.mark.parametrize("is_named", [False, True])
+def test_without_a_server_it_is_one_line(textmill, is_named):
+    address = f"http://127.0.0.1:{free_port()}/api" if is_named else None
     with temporary_settings({PREFECT_API_URL: address}):
         code, _, err = textmill("ops", "install")
     assert code == 1 and len(err.splitlines()) == 1 and "make ui" in err
