@@ -51,7 +51,8 @@ def runner(tmp_path_factory, starting_server):
         yield runner
 
 
-@pytest.mark.parametrize("until", ["tokens", pytest.param(None, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("until", ["tokens", None])
 def test_a_run_ends_as_if_nobody_had_cleaned_up_meanwhile(runner, tmp_path, until):
     first = runner.run(tmp_path / "first", until=until)
     assert first.code == 0, first.output

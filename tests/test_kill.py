@@ -78,6 +78,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(kill_ru
     assert undisturbed.saves(6).path not in later  # ... and left before its end
 
 
+@pytest.mark.long
 def test_of_two_runs_at_once_one_is_killed_and_the_other_ends_well(kill_runner, undisturbed, kill_folder):
     root = kill_folder / "two"
     killed, other = kill_runner.run_together(root, random.Random(3).uniform(1.0, 3.0), None)

@@ -251,7 +251,7 @@ def test_with_c4_off_texts_stay_as_they_are():
     nothing = {name: None for name in FineWebRules.model_fields if name.startswith(("min_", "max_"))}
     assert judged([text], QualityConfig(fineweb=FineWebRules(**nothing))) == [(None, text, {})]
     others = CleanConfig(quality={"gopher": {}}).identity(False)["quality"]
-    assert set(others) == {"repetition", "gopher", "fineweb"}
+    assert set(others) == {"repetition", "gopher", "fineweb", "words"}
     assert CleanConfig(quality={"gopher": {}, "c4": {}}).identity(False)["quality"]["c4"]["min_sentences"] == 5
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -261,8 +262,9 @@ def test_objects_through_fsspec(tmp_path, runs, monkeypatch):
         config.fetch(slots[0].items, tmp_path, tmp_path, tmp_path / "again")
 
 
-def test_s3_without_its_package_says_what_to_install(tmp_path):
-    with pytest.raises(SourceError, match="pip install s3fs"):
+def test_s3_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(SourceError, match=r"pip install .*\[s3\]"):
         UrlConfig(urls=("s3://bucket/a.txt",)).look(tmp_path)
 
 

@@ -142,8 +142,8 @@ def object_storage() -> Any:
         return fsspec.filesystem("s3")
     except ImportError as error:
         raise SourceError(
-            "Addresses that begin with s3:// need the package s3fs, which is not installed: pip install s3fs. What it "
-            "needs to know of you it takes from AWS_ACCESS_KEY_ID and its like."
+            "Addresses that begin with s3:// need the package s3fs, which is not installed: .venv/bin/pip install "
+            "-c constraints.txt -e '.[s3]'. What it needs to know of you it takes from AWS_ACCESS_KEY_ID and its like."
         ) from error
 
 
