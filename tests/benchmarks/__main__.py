@@ -12,6 +12,7 @@ NAMES = (
     "reddit",
     "orchestration",
     "store_listing",
+    "reruns",
     "quality_rules",
     "near_duplicates",
     "boilerplate",
