@@ -4,11 +4,10 @@ from typing import Any
 
 from prefect import flow
 
-from flows.start import TASK_RUNNER, refuse_endless_starts
+from flows.start import TASK_RUNNER, open_run
 from gpt.config import EvaluationConfig, SamplingConfig
 from tasks.continuing import continue_training, named_continuation, trained_arrays
 from tasks.judging import evaluate, sample
-from tasks.run import Run
 from tasks.run_card import collect_metrics
 from tasks.runtime import Runtime
 
@@ -28,8 +27,7 @@ def continuing(
         rate_share: For a finished one, the highest learning rate as a share of its plan's; left out, 0.5.
         runtime: Where and how fast; changes no result.
     """
-    refuse_endless_starts(runtime)
-    run = Run("continuing", runtime)
+    run = open_run("continuing", runtime)
     with run:
         wanted = named_continuation(run, model, steps, rate_share)
         assert wanted is not None

@@ -44,10 +44,11 @@ def retrain(
         overrides: Settings to replace, by dotted name, for example {"retrain.margin": 0.02}.
         refresh: Stages to build again even where their artifacts exist.
         runtime: Where and how fast; changes no result.
-        again: Train and decide also when nothing is new.
+        again: Train and decide also when nothing is new, as `refresh` does, too.
     """
     recipe, run = start_run(recipe, overrides, refresh, None, runtime)
     glance = glance_at(run, recipe, look_at_all)
+    again = again or bool(refresh)
     if not glance.news and not again:
         return summary_of(run, glance.champions, "nothing_new", [NOTHING])
     with run:

@@ -38,17 +38,27 @@ def start_run(
     Raises RecipeError before anything is touched.
     """
     recipe = with_overrides(load_recipe(recipe) if isinstance(recipe, str) else recipe, overrides)
-    refuse_endless_starts(runtime)
-    ending.reset()
-    bound_logs()
-    run = Run(recipe.name, runtime, frozenset(refresh), until)
-    for name in run.store.sweep():
-        watcher().note(f"swept what a killed build left: {name}")
+    run = open_run(recipe.name, runtime, refresh, until)
     recipe, notes = without_forgotten(recipe, run.store)
     run.notes += notes
     for note in notes:
         watcher().note(note)
     return recipe, run
+
+
+def open_run(name: str, runtime: Runtime, refresh: Sequence[Stage] = (), until: Stage | None = None) -> Run:
+    """A run in a process that is prepared for it, on a store that is swept of what killed builds left.
+
+    Raises TextmillError for a flow run that was started too often, and for settings of `runtime` that cannot work.
+    """
+    refuse_endless_starts(runtime)
+    ending.reset()
+    bound_logs()
+    run = Run(name, runtime, frozenset(refresh), until)
+    run.runner  # noqa: B018 - says what cannot work before anything is built
+    for swept in run.store.sweep():
+        watcher().note(f"swept what a killed build left: {swept}")
+    return run
 
 
 def refuse_endless_starts(runtime: Runtime) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from data.errors import TextmillError
 from data.manifest import ArtifactRef, safe_name
-from data.refs import Refs
+from data.refs import Refs, Snapshot
 from data.store import Store
 
 FORMAT = 1  # of the registry's JSON; raised when a reader of the older one would misread it
@@ -119,13 +119,7 @@ def read_champions(refs: Refs, recipe: str) -> Champions:
     seen = refs.read(f"{FOLDER}/{recipe}")
     if seen.value is None:
         return Champions(recipe, token=seen.token)
-    try:
-        return _from_json(seen.value, seen.token)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TextmillError(
-            f"The registry of {recipe!r} in {refs.root / FOLDER} cannot be read ({error!r}): use the version of "
-            "Textmill that wrote it, or delete that folder to begin a new one (no model is lost)."
-        ) from error
+    return _parsed(refs, f"{FOLDER}/{recipe}", seen)
 
 
 def write_champions(refs: Refs, champions: Champions) -> None:
@@ -135,8 +129,18 @@ def write_champions(refs: Refs, champions: Champions) -> None:
 
 def all_champions(refs: Refs) -> list[Champions]:
     """The registries of all recipes in a store, by name."""
-    found = [_from_json(snapshot.value, snapshot.token) for snapshot in map(refs.read, refs.names(FOLDER))]
+    found = [_parsed(refs, name, refs.read(name)) for name in refs.names(FOLDER)]
     return sorted(found, key=lambda one: one.recipe)
+
+
+def _parsed(refs: Refs, name: str, seen: Snapshot) -> Champions:
+    try:
+        return _from_json(seen.value, seen.token)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TextmillError(
+            f"The registry {refs.place(name)} cannot be read ({error!r}): use the version of Textmill that wrote it, "
+            "or delete it to begin a new one (no model is lost)."
+        ) from error
 
 
 def resolve(store: Store, text: str) -> ArtifactRef:

@@ -3,14 +3,18 @@
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.housekeeping.usage import Usage
 from data.manifest import ArtifactRef
 from data.store import Store
 from tasks.registry import STAGES, Stage
 from tasks.runtime import Runtime, open_store
+
+if TYPE_CHECKING:
+    from tasks.runner import Runner
 
 
 class GoalReachedError(Exception):
@@ -45,11 +49,15 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
+        self.store: Store = open_store(self.runtime.store)
+        self._usage = Usage(self.store)
+
+    @cached_property
+    def runner(self) -> "Runner":
+        """Where units are built. Raises TextmillError for settings that cannot work."""
         from tasks.runner import Runner  # and so Prefect, which commands that only look into the store do without
 
-        self.store: Store = open_store(self.runtime.store)
-        self.runner = Runner(self.runtime, self.store.root)
-        self._usage = Usage(self.store)
+        return Runner(self.runtime, self.store.root)
 
     def __enter__(self) -> "Run":
         return self
@@ -57,10 +65,13 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self.runner.close()
         ended_well = error is None or isinstance(error, GoalReachedError)
         trained = bool(self.records.get("model", StageRecord()).refs)
-        self._usage.end(self.recipe_name, "done" if ended_well else "failed", trained)
+        try:
+            if "runner" in self.__dict__:
+                self.runner.close()
+        finally:
+            self._usage.end(self.recipe_name, "done" if ended_well else "failed", trained)
         return isinstance(error, GoalReachedError)
 
     def use(self, *refs: ArtifactRef) -> None:

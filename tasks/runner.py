@@ -25,6 +25,8 @@ from data.errors import TextmillError
 from data.files import make_folder
 from tasks.runtime import Runtime
 
+log = logging.getLogger(__name__)
+
 AHEAD = 2  # units that are submitted for each thread of a cluster, so that none waits for the next one
 WAIT = 120  # seconds for the first worker of a cluster to come
 BEARING = (  # what runs in workers, and what they write depends on
@@ -86,14 +88,25 @@ class Runner:
 
     def close(self) -> None:
         """End what was opened; what is still being built there is left as by any killed run."""
-        if self._opened is not None:
-            self._opened.__exit__(None, None, None)
-            self._opened = None
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            try:
+                opened.__exit__(None, None, None)
+            except Exception as error:  # a cluster that is gone already
+                log.warning("Closing the runner %s: %s", self._runtime.runner, error)
 
     def _open(self) -> TaskRunner[PrefectFuture[Any]]:
         if self._opened is None:
             opened = _process_pool(self._threads) if self._runtime.runner == "processes" else _dask(self._runtime)
-            self._opened = opened.__enter__()
+            try:
+                self._opened = opened.__enter__()
+            except (OSError, ValueError) as error:
+                if not self._runtime.dask_address:
+                    raise
+                raise TextmillError(
+                    f"runtime.dask_address is {self._runtime.dask_address}, but no Dask scheduler answers there "
+                    f"({error}): start one with `dask scheduler`, or leave it out for a cluster of this machine."
+                ) from error
             if self._runtime.runner == "dask":
                 self._threads = check_cluster(cast(Any, opened).client, self._store)
         return self._opened

@@ -122,7 +122,7 @@ def test_a_registry_of_another_form_is_refused_with_the_remedy(tmp_path, damage)
     refs = Refs(tmp_path)
     decided(refs, lambda one: one.promoted(model(1), ()))
     refs.update("champions/toy", lambda value: value | damage)
-    with pytest.raises(TextmillError, match=r"registry of 'toy' in .* cannot be read.*delete that folder"):
+    with pytest.raises(TextmillError, match=r"registry .*champions.toy cannot be read.*delete it"):
         read_champions(refs, "toy")
 
 
