@@ -2,8 +2,8 @@
 #
 #   docker build -t textmill .                                   for CPUs
 #   docker build -t textmill:cuda --build-arg VARIANT=cuda .     for NVIDIA's cards; the host brings the driver
-#   --build-arg EXTRAS=pdf,docx                                  extras of pyproject.toml
-#   --build-arg PACKAGES="s3fs prefect-kubernetes"               packages beside them
+#   --build-arg EXTRAS=pdf,docx,s3                               extras of pyproject.toml; s3 for a store in a bucket
+#   --build-arg PACKAGES=prefect-kubernetes                      packages beside them
 #   --build-arg TORCH_INDEX=ADDRESS                              where pip looks for torch, for a smaller build of it
 #
 # The usual torch for Linux carries CUDA's libraries, and computes on CPUs as well. TORCH_INDEX is for an index of
@@ -37,7 +37,7 @@ RUN mkdir flows tasks gpt data \
 COPY . .
 RUN python -c "import flows.pipeline" && python -m flows recipes
 
-ENV TEXTMILL_STORE=/store PREFECT_HOME=/prefect \
+ENV TEXTMILL_STORE=/store TEXTMILL_CACHE=/store/.remote PREFECT_HOME=/prefect \
     DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_CLI_PROMPT=false \
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30 PREFECT_WORKER_QUERY_SECONDS=1 PREFECT_LOGGING_EXTRA_LOGGERS=data,gpt
 USER mill

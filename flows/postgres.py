@@ -88,8 +88,11 @@ class Postgres:
     def start(self) -> None:
         """Start it, on a new database where there is none, and wait until it answers. Raises TextmillError."""
         self._make_folders()
-        if not (self.data / "PG_VERSION").exists():
-            self._run("initdb", "-D", self.data, "-U", _user(), "-E", "UTF8", "--locale=C", "--auth=peer", "-N")
+        if not self.data.exists():
+            begun = self.folder / "data.new"  # a killed initdb leaves half of it
+            shutil.rmtree(begun, ignore_errors=True)
+            self._run("initdb", "-D", begun, "-U", _user(), "-E", "UTF8", "--locale=C", "--auth=peer")
+            begun.rename(self.data)
         self._launch()
         listed = self._run(
             "psql", *self._where(), "-d", "postgres", "-Atc", "SELECT datname FROM pg_database", own=True
@@ -103,6 +106,8 @@ class Postgres:
 
     def stop(self) -> None:
         """Have it write everything and leave; who is connected is sent away."""
+        if self.process is None and self._answers():  # it outlived an earlier starter
+            os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -114,6 +119,8 @@ class Postgres:
     def _make_folders(self) -> None:
         for folder in (self.folder, self.sockets):
             folder.mkdir(parents=True, exist_ok=True)
+            if folder.is_symlink():
+                raise TextmillError(f"{folder} is a link: delete it, or choose another PREFECT_HOME.")
             if self._owner:
                 os.chown(folder, self._owner.pw_uid, self._owner.pw_gid)
             elif folder.stat().st_uid != os.getuid():

@@ -32,6 +32,7 @@ from tasks.units import Unit, UnitProgress, stage_work
 LINE_RANGES_AT_ONCE = 8  # of one task; they are short
 
 T = TypeVar("T")
+TABLES = "[nl]*-*.npy"  # near-*.npy and line-*.npy, which joins read
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def find_duplicates(run: Run, documents: Sequence[Slot], config: DuplicatesConfi
             hits = {} if "duplicates" in run.refresh else run.store.find("duplicates", [one.key for one in identities])
             missing = [number for number, one in enumerate(identities) if one.key not in hits]
             with run.store.using(refs if missing else ()):
+                for ref in refs if missing else ():
+                    run.store.require_whole(ref, TABLES)
                 found = _join(folders, missing, config, run.runner)
         units = [
             Unit(slot.name, slot.label, its_identity, (slot.ref,),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data.errors import TextmillError
 from gpt.command import GENTLE_THREADS
-from tasks.launch import ANNOUNCED, Launch, launch_of
+from tasks.launch import ANNOUNCED, Launch, launch_of, refuse_apart
 from tasks.runtime import Runtime, open_store
 
 POLL = 1.0  # seconds between two looks
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         launch = launch_of(
             Runtime(device=told.device, processes=told.processes, nnodes=told.nnodes, rendezvous=told.rendezvous)
         )
-        job = wait_for_job(open_store().root, told.rendezvous, told.patience)
+        store = open_store()
+        refuse_apart(launch, store)
+        job = wait_for_job(store.root, told.rendezvous, told.patience)
     except TextmillError as error:
         print(f"tasks.join: {error}", file=sys.stderr)
         return 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import TextmillError
+from data.store import Store
 from tasks.runtime import Runtime, available_cores
 
 CARDS = Path("/proc/driver/nvidia/gpus")
@@ -60,6 +61,15 @@ class Launch:
         nodes = range(1, self.nodes)
         commands = "; ".join(f"on machine {n}: {shlex.join([*self.argv(module, n), str(job)])}" for n in nodes)
         return f"This run waits for its other machines, which must see the same files. Start {commands}"
+
+
+def refuse_apart(launch: Launch, store: Store) -> None:
+    """Raise TextmillError for several machines on a store in a bucket, of which each has copies of its own."""
+    if launch.nodes > 1 and store.where != str(store.root):
+        raise TextmillError(
+            f"runtime.nnodes is {launch.nodes}, but the store is {store.where}, and a training of several machines "
+            "needs a folder that all of them see: set TEXTMILL_STORE to one, or nnodes to 1."
+        )
 
 
 def launch_of(runtime: Runtime) -> Launch:

@@ -160,7 +160,7 @@ def check_cluster(client: Any, store: Path) -> int:
         if theirs["store"] != "seen":
             raise TextmillError(
                 f"The Dask worker {worker} does not see the store {store}: put it on a file system that all workers "
-                "mount under that path, and set TEXTMILL_STORE to it."
+                "mount under that path, and set TEXTMILL_STORE to it (of a store in a bucket, TEXTMILL_CACHE)."
             )
         if theirs["server"]:
             raise TextmillError(

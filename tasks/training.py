@@ -24,7 +24,7 @@ from gpt.errors import GPTError
 from gpt.plan import resolve
 from gpt.sizing import Corpus
 from tasks.beginning import DIARIES, Beginning, earlier_part, from_part, from_weights, shape_from, weights_folder
-from tasks.launch import Launch, launch_of
+from tasks.launch import Launch, launch_of, refuse_apart
 from tasks.mixing import capped_weights
 from tasks.prompts import prompt_ids
 from tasks.registry import identity
@@ -146,6 +146,7 @@ def train_planned(
         **beginning.config,
     }
     launch = launch_of(run.runtime)
+    refuse_apart(launch, run.store)
     wanted = identity("model", recipe, {**arrays.inputs(), **beginning.inputs})
     again = "model" in run.refresh
     is_part = beginning.diary is not None

@@ -9,10 +9,11 @@ import pytest
 
 import tasks.launch
 from data.errors import TextmillError
+from data.store import Store
 from gpt.errors import GPTError
 from gpt.ranks import join
 from gpt.train import parents_pipe
-from tasks.launch import Launch, card_count, launch_of
+from tasks.launch import Launch, card_count, launch_of, refuse_apart
 from tasks.runtime import Runtime, available_cores
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -77,6 +78,15 @@ def test_several_machines_meet_at_the_first(cards):
 def test_settings_that_cannot_be_are_refused(cards, settings, words):
     with pytest.raises(TextmillError, match=words):
         launch_of(Runtime(**settings))
+
+
+def test_several_machines_need_a_folder_that_all_see(tmp_path):
+    several, store = Launch(1, 2, "10.0.0.1:29400"), Store(tmp_path)
+    refuse_apart(several, store)
+    store.where = "s3://bucket/prefix"
+    refuse_apart(Launch(), store)
+    with pytest.raises(TextmillError, match=r"nnodes is 2, but the store is s3://bucket/prefix.*TEXTMILL_STORE"):
+        refuse_apart(several, store)
 
 
 def test_one_process_of_torchrun_is_alone():

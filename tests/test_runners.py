@@ -160,9 +160,9 @@ def test_what_is_not_there_is_said(tmp_path):
     with temporary_settings({PREFECT_API_URL: None}):
         for runner in ("dask", "processes"):
             with pytest.raises(TextmillError, match=f"{runner}, but PREFECT_API_URL is not set.*make up"):
-                Run("test", Runtime(store=str(tmp_path), runner=runner))
+                _ = Run("test", Runtime(store=str(tmp_path), runner=runner)).runner
     with pytest.raises(TextmillError, match=r"dask_address is tcp://a:1, but runtime\.runner is threads"):
-        Run("test", Runtime(store=str(tmp_path), dask_address="tcp://a:1"))
+        _ = Run("test", Runtime(store=str(tmp_path), dask_address="tcp://a:1")).runner
     told = describe_worker(str(tmp_path / "nowhere"), "http://127.0.0.1:9/api")
     assert told["store"] == "not seen" and re.search("refused", told["server"])
     assert open_store(str(tmp_path)).stages() == []

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from data.sources.secrets import block_name, named_by
 from flows.doctor.finding import Finding, ok, warn
-from flows.doctor.server import Api, api_url, has_block
+from flows.doctor.server import Api, has_block, setting
 from flows.recipe import Recipe
 
 NAMED = 4  # recipes named in one line
@@ -17,8 +17,8 @@ def check_secrets(recipes: Iterable[Recipe], environment: Mapping[str, str]) -> 
         for source in recipe.used_sources().values():
             for name in named_by(source):
                 users.setdefault(name, []).append(recipe.name)
-    url = api_url(environment)
-    api = Api(url, environment.get("PREFECT_API_AUTH_STRING")) if url else None
+    url = setting(environment, "PREFECT_API_URL")
+    api = Api(url, setting(environment, "PREFECT_API_AUTH_STRING")) if url else None
     missing = [
         name
         for name in users

@@ -4,6 +4,7 @@ Asked with plain HTTP: importing Prefect takes longer than all of this.
 """
 
 import base64
+import http.client
 import json
 import os
 import time
@@ -66,14 +67,14 @@ class Api:
                 return Answer(json.load(response), ahead)
         except urllib.error.HTTPError as error:
             raise ServerError(f"it answered {error.code} {error.reason}", error.code) from error
-        except (urllib.error.URLError, OSError, ValueError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             raise ServerError(str(getattr(error, "reason", None) or error)) from error
 
 
-def api_url(environment: Mapping[str, str]) -> str | None:
-    """PREFECT_API_URL, from the environment or the profile that Prefect would take."""
-    if url := environment.get("PREFECT_API_URL"):
-        return url
+def setting(environment: Mapping[str, str], name: str) -> str | None:
+    """A setting of Prefect's, from the environment or the profile that Prefect would take."""
+    if given := environment.get(name):
+        return given
     home = Path(environment.get("PREFECT_HOME") or "~/.prefect").expanduser()
     path = Path(environment.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").expanduser()
     try:
@@ -81,17 +82,17 @@ def api_url(environment: Mapping[str, str]) -> str | None:
         profile = told.get("profiles", {}).get(environment.get("PREFECT_PROFILE") or told.get("active"), {})
     except (OSError, ValueError):
         return None
-    url = profile.get("PREFECT_API_URL")
-    return url if isinstance(url, str) else None
+    found = profile.get(name)
+    return found if isinstance(found, str) else None
 
 
 def check_server(environment: Mapping[str, str], pools: list[str]) -> list[Finding]:
     """All there is to say of the server; one finding where there is none, or where it does not answer."""
-    url = api_url(environment)
+    url = setting(environment, "PREFECT_API_URL")
     if url is None:
         what = "PREFECT_API_URL is not set: each run starts a server of its own and ends it"
         return [ok("server", what)]
-    api = Api(url, environment.get("PREFECT_API_AUTH_STRING"))
+    api = Api(url, setting(environment, "PREFECT_API_AUTH_STRING"))
     try:
         answer = api.ask("admin/version")
     except ServerError as error:

@@ -111,7 +111,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         one, many = texts(folder / "one", 1), texts(folder / "many", arguments.slots)
-        one["overrides"]["split"] = TINY["split"] | {"min_passages": 1}
+        one["overrides"]["split"] = {**one["overrides"]["split"], "min_passages": 1}
         server = Server(folder)
         try:
             cases = {"one slot": ("pipeline/folder", one), f"{arguments.slots} slots": ("pipeline/python-docs", many)}
