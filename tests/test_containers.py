@@ -74,7 +74,7 @@ def test_what_is_copied_is_there_and_not_ignored():
     for one in needed:
         assert (ROOT / one).exists(), one
         assert not any(fnmatch.fnmatch(one, pattern.removeprefix("**/")) for pattern in ignored), one
-    for secret in (".env", ".git", ".venv", ".prefect"):
+    for secret in ("**/.env", "**/*.env", ".git", ".venv", ".prefect", ".prefect-postgres"):
         assert secret in ignored
 
 
