@@ -63,11 +63,29 @@ def libraries_after(code: str) -> set[str]:
     return {name.partition(".")[0] for name in loaded.split()}
 
 
-@pytest.mark.parametrize("entrypoint", sorted({one["entrypoint"] for one in load_deployments()}))
-def test_entrypoints_import_in_a_fresh_process_without_torch(entrypoint):
-    module, _, name = entrypoint.rpartition(".")
-    code = f"from prefect import Flow; from {module} import {name}; assert isinstance({name}, Flow)"
-    assert "torch" not in libraries_after(code)
+EACH_ALONE = """
+import importlib, os, sys, traceback
+from prefect import Flow
+for entrypoint in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        try:
+            module, _, name = entrypoint.rpartition(".")
+            assert isinstance(getattr(importlib.import_module(module), name), Flow)
+            assert "torch" not in sys.modules
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, entrypoint
+"""
+
+
+def test_entrypoints_import_each_in_a_process_without_the_others_and_without_torch():
+    entrypoints = sorted({one["entrypoint"] for one in load_deployments()})
+    assert len(entrypoints) > 4
+    done = subprocess.run([sys.executable, "-c", EACH_ALONE, *entrypoints], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
 
 
 def test_packages_are_empty_and_storage_is_no_code():
