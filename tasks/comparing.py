@@ -24,7 +24,7 @@ from data.tokens import encode_slot
 from gpt.config import EvaluationConfig
 from tasks.continuing import trained_arrays
 from tasks.gate import Pairs
-from tasks.judging import evaluate, run_job
+from tasks.judging import WEIGHTS, evaluate, run_job
 from tasks.prompts import is_masked
 from tasks.registry import identity
 from tasks.retrain_config import RetrainConfig
@@ -60,10 +60,12 @@ def compare_on_held_out(
             return {}
         scores.append(np.load(run.store.path(evaluation) / PASSAGES_FILE, allow_pickle=False))
     slots = [slot for source in arrays.sources for slot in shards if slot.source == source]  # the order of evaluations
-    parts = [read_held_out(run.store.path(slot.ref)) for slot in slots]
-    held = HeldOut(*([one for part in parts for one in getattr(part, name)] for name in ("places", "digests", "sizes")))
-    _refuse_other_counts(scores, len(held), challenger)
-    kinds = kinds_of(held, shards_of(run.store, champion))
+    older = shards_of(run.store, champion)
+    with run.store.using({*(slot.ref for slot in slots), *older}):
+        parts = [read_held_out(run.store.place(slot.ref)) for slot in slots]
+        held = HeldOut(*([one for part in parts for one in getattr(part, of)] for of in ("places", "digests", "sizes")))
+        _refuse_other_counts(scores, len(held), challenger)
+        kinds = kinds_of(held, [run.store.place(ref) for ref in older])
     sources = np.repeat([slot.source for slot in slots], [len(part) for part in parts])
     sizes = np.array(held.sizes, np.float64)
     pairs: dict[tuple[str, str], Pairs] = {}
@@ -86,11 +88,12 @@ def memorisation(run: Run, model: ArtifactRef, arrays: Arrays, config: RetrainCo
         "prefix_bytes": PREFIX_BYTES,
         "span_bytes": SPAN_BYTES,
     }
-    job = arrays.job(run) | asked | {"model_dir": str(run.store.path(model)), "runtime": trainer_runtime(run.runtime)}
+    job = arrays.job(run) | asked | {"model_dir": str(run.store.place(model)), "runtime": trainer_runtime(run.runtime)}
     for source in job["sources"].values():
         source["validation"] = []
     what = identity("evaluation", {"memorisation": asked}, {"model": model.digest, **arrays.inputs()})
-    unit = Unit(name, f"{name}: memorisation", what, (model, *arrays.refs()), partial(_memorise, job))
+    reads = {slot.ref: "train*" for slot in arrays.slots} | {model: WEIGHTS, arrays.tokenizer: "*"}
+    unit = Unit(name, f"{name}: memorisation", what, (model, *arrays.refs()), partial(_memorise, job), reads=reads)
     ref = run_unit(run, "evaluation", unit)
     return float(json.loads((run.store.path(ref) / MEMORISATION_FILE).read_text())["share"])
 
@@ -114,12 +117,12 @@ def tokenizer_of(store: Store, model: ArtifactRef) -> ArtifactRef | None:
     return None
 
 
-def shards_of(store: Store, model: ArtifactRef) -> list[Path]:
-    """The folders of the shards that a model learnt from, as far as they are still there."""
+def shards_of(store: Store, model: ArtifactRef) -> list[ArtifactRef]:
+    """The shards that a model learnt from, as far as they are still there."""
     tokens = _keys(store.manifest(model).inputs, "tokens")
     manifests = [store.manifest(ref) for ref in store.find("tokens", tokens).values()]
     shards = [key for manifest in manifests for key in _keys(manifest.inputs, "corpus")]
-    return [store.path(ref) for ref in store.find("corpus", shards).values()]
+    return list(store.find("corpus", shards).values())
 
 
 def _keys(inputs: Sequence[str], stage: str) -> list[str]:
@@ -138,9 +141,11 @@ def _in_tokens_of(run: Run, model: ArtifactRef, arrays: Arrays, shards: Sequence
     units = []
     for slot in shards:
         inputs: dict[str, str | list[str]] = {"corpus": slot.ref.digest, "tokenizer": tokenizer.digest}
-        make = partial(_encode_validation, run.store.path(slot.ref), run.store.path(tokenizer))
+        passages = int(run.store.manifest(slot.ref).counts["validation_passages"])
+        make = partial(_encode_validation, run.store.place(slot.ref), run.store.place(tokenizer), passages)
         what = identity("tokens", {"sides": ["validation"]}, inputs)
-        units.append(Unit(slot.name, f"{slot.label}, validation", what, (slot.ref, tokenizer), make))
+        reads = {slot.ref: "validation*", tokenizer: "*"}
+        units.append(Unit(slot.name, f"{slot.label}, validation", what, (slot.ref, tokenizer), make, reads=reads))
     with stage_work(run, "tokens", len(units)) as work:
         refs = work.build(units)
     return replace(
@@ -148,14 +153,21 @@ def _in_tokens_of(run: Run, model: ArtifactRef, arrays: Arrays, shards: Sequence
     )
 
 
-def _encode_validation(corpus: Path, tokenizer: Path, build: Build, progress: UnitProgress) -> Facts:
+def _encode_validation(corpus: Path, tokenizer: Path, passages: int, build: Build, progress: UnitProgress) -> Facts:
+    """Raises TextmillError where the shard in `corpus` holds other than the `passages` of its manifest."""
     there = build.keep / "shards"  # a corpus without training text
     there.mkdir(exist_ok=True)
     link = there / VALIDATION_FILE
     link.unlink(missing_ok=True)
     if (corpus / VALIDATION_FILE).exists():
         link.symlink_to(corpus / VALIDATION_FILE)
-    return encode_slot(there, tokenizer, build.out, 1, progress)
+    facts = encode_slot(there, tokenizer, build.out, 1, progress)
+    if (encoded := facts.counts["validation_documents"]) != passages:
+        raise TextmillError(
+            f"{corpus / VALIDATION_FILE} gave {encoded} passages, its manifest counts {passages}: `textmill verify` "
+            "tells what is damaged; then run the same again."
+        )
+    return facts
 
 
 def _memorise(job: dict[str, Any], build: Build, progress: UnitProgress) -> Facts:
