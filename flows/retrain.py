@@ -126,10 +126,12 @@ def _judge(run: Run, recipe: Recipe, prepared: Prepared, challenger: ArtifactRef
     pairs = compare_on_held_out(run, challenger, champion, arrays, prepared.shards, recipe.evaluation, recipe.name)
     value = memorisation(run, challenger, arrays, recipe.retrain, recipe.name)
     before = memorisation_of_champion(run, champion, recipe.retrain, recipe.name) if value is not None else None
-    verdict = judge(pairs, Memorisation(value, before), recipe.retrain)
+    memorised = Memorisation(value, before)
+    verdict = judge(pairs, memorised, recipe.retrain)
     ours, theirs = verdict.totals.get("all", (None, None))
     run.metrics |= {"challenger_bpb": ours, "champion_bpb": theirs}
-    run.metrics |= {"challenger_memorisation": value, "champion_memorisation": before}
+    shares = memorised.shares()
+    run.metrics |= {"challenger_memorisation": shares["value"], "champion_memorisation": shares["before"]}
     return verdict
 
 

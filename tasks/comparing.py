@@ -23,7 +23,7 @@ from data.store import Build, Store
 from data.tokens import encode_slot
 from gpt.config import EvaluationConfig
 from tasks.continuing import trained_arrays
-from tasks.gate import Pairs
+from tasks.gate import Pairs, Verbatim
 from tasks.judging import WEIGHTS, evaluate, run_job
 from tasks.prompts import is_masked
 from tasks.registry import identity
@@ -78,8 +78,8 @@ def compare_on_held_out(
     return pairs
 
 
-def memorisation(run: Run, model: ArtifactRef, arrays: Arrays, config: RetrainConfig, name: str) -> float | None:
-    """The share of places in its training text at which a model goes on verbatim; None where it is not tested."""
+def memorisation(run: Run, model: ArtifactRef, arrays: Arrays, config: RetrainConfig, name: str) -> Verbatim | None:
+    """At how many places in its training text a model goes on verbatim; None where it is not tested."""
     if not config.memorisation_samples or is_masked(run.store.manifest(model).recipe.config["model"]):
         return None
     asked = {
@@ -95,10 +95,11 @@ def memorisation(run: Run, model: ArtifactRef, arrays: Arrays, config: RetrainCo
     reads = {slot.ref: "train*" for slot in arrays.slots} | {model: WEIGHTS, arrays.tokenizer: "*"}
     unit = Unit(name, f"{name}: memorisation", what, (model, *arrays.refs()), partial(_memorise, job), reads=reads)
     ref = run_unit(run, "evaluation", unit)
-    return float(json.loads((run.store.path(ref) / MEMORISATION_FILE).read_text())["share"])
+    result = json.loads(run.store.read(ref, MEMORISATION_FILE))
+    return Verbatim(result["verbatim"], result["places"])
 
 
-def memorisation_of_champion(run: Run, champion: ArtifactRef, config: RetrainConfig, name: str) -> float | None:
+def memorisation_of_champion(run: Run, champion: ArtifactRef, config: RetrainConfig, name: str) -> Verbatim | None:
     """The same of a model on what it was trained on; None, with a note, where that is gone."""
     try:
         arrays = trained_arrays(run, champion)

@@ -37,7 +37,7 @@ def scores_json(run: Run, evaluation: ArtifactRef | None, verdict: Verdict | Non
     if verdict is not None:
         found["totals"] = {kind: list(pair) for kind, pair in verdict.totals.items()}
         found["checks"] = [asdict(check) for check in verdict.checks]
-        found["memorisation"] = asdict(verdict.memorisation)
+        found["memorisation"] = verdict.memorisation.shares()
     return found
 
 

@@ -37,5 +37,9 @@ class RetrainConfig(BaseModel):
         description="Places of its training text that a model is tested at for going on verbatim; 0: it is not tested.",
     )
     memorisation_margin: float = Field(
-        0.02, ge=0, le=1, description="By how much the share gone on with verbatim may exceed the champion's."
+        0.02,
+        ge=0,
+        le=1,
+        description="By how much the share gone on with verbatim may exceed the champion's: the new model is kept out "
+        "when the lower end of the 95% interval of the difference lies above. The fewer samples, the wider it is.",
     )

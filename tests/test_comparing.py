@@ -13,6 +13,7 @@ from data.store import Store
 from data.tokenizers.bpe import train_bpe
 from tasks import comparing
 from tasks.comparing import _encode_validation, _in_tokens_of, memorisation
+from tasks.gate import Verbatim
 from tasks.registry import identity
 from tasks.retrain_config import RetrainConfig
 from tasks.run import Run
@@ -86,7 +87,7 @@ def test_training_text_and_weights_are_brought_to_be_tested_for_memorisation(oth
         (build.out / comparing.MEMORISATION_FILE).write_text(json.dumps(result))
 
     monkeypatch.setattr(comparing, "run_job", stand_in)
-    assert memorisation(run, model, arrays, RetrainConfig(), "toy") == 0.25
+    assert memorisation(run, model, arrays, RetrainConfig(), "toy") == Verbatim(1, 4)
 
 
 def test_a_shard_that_gives_fewer_passages_than_its_manifest_is_refused(tmp_path):
