@@ -68,11 +68,14 @@ def compare_on_held_out(
         kinds = kinds_of(held, [run.store.place(ref) for ref in older])
     sources = np.repeat([slot.source for slot in slots], [len(part) for part in parts])
     sizes = np.array(held.sizes, np.float64)
+    marks = [(source, *place[:2]) for source, place in zip(sources.tolist(), held.places, strict=True)]
+    numbers = {mark: number for number, mark in enumerate(dict.fromkeys(marks))}
+    documents = np.array([numbers[mark] for mark in marks], np.int64)
     pairs: dict[tuple[str, str], Pairs] = {}
     for source in arrays.sources:
         for number, kind in enumerate(KINDS[:2]):
             chosen = (sources == source) & (kinds == number)
-            pairs[source, kind] = Pairs(scores[0][chosen, 0], scores[1][chosen, 0], sizes[chosen])
+            pairs[source, kind] = Pairs(scores[0][chosen, 0], scores[1][chosen, 0], sizes[chosen], documents[chosen])
         if trained := int(((sources == source) & (kinds == KINDS.index("trained on"))).sum()):
             run.notes.append(f"{source}: {trained} held-out passages were trained on by the champion: not compared.")
     return pairs

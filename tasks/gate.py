@@ -1,7 +1,9 @@
 """The gate: whether a challenger may take the champion's place. Arithmetic on scores; knows no artifact and no model.
 
-Both models are scored on the same passages, so the bootstrap draws passages and keeps the pairs: what makes a passage
-hard for both cancels out (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). On each source the
+Both models are scored on the same passages, so the bootstrap keeps the pairs: what makes a passage hard for both
+cancels out (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). It draws documents, each with
+all of its passages: those of one document resemble one another, so that drawn one by one they would make the interval
+too narrow (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). On each source the
 challenger must not be worse by more than a margin, at the upper end of the 95% interval.
 """
 
@@ -17,25 +19,36 @@ from tasks.retrain_config import RetrainConfig
 
 ALL = "all sources"
 NORMAL_95 = 1.959964  # standard deviations on either side of a normal mean that hold 95%
-DRAWN_AT_ONCE = 2**22  # passages held at once: 32 MB
+MIN_DOCUMENTS = 10  # below, a draw of documents says little: then passages are drawn
+DRAWN_AT_ONCE = 2**22  # documents, or passages, held at once: 32 MB
 
 Result = Literal["better", "holds", "worse", "not judged"]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Scores of both models on the same passages of one source: three arrays (passages,) float64.
+    """Scores of both models on the same passages of one source, all (passages,) and, but for the last, float64.
 
     nats, nats_before  sum of -ln p of a passage, by the challenger and by the champion
     sizes              UTF-8 bytes
+    documents          int64: passages of one document have the same number, which no other document has, of any source
     """
 
     nats: NDArray[np.float64]
     nats_before: NDArray[np.float64]
     sizes: NDArray[np.float64]
+    documents: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def by_document(self) -> "Pairs":
+        """The sums over the passages of each document."""
+        numbers, place = np.unique(self.documents, return_inverse=True)
+        nats, before, sizes = (
+            np.bincount(place, one).astype(np.float64) for one in (self.nats, self.nats_before, self.sizes)
+        )
+        return Pairs(nats, before, sizes, numbers)
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Check:
     source           as the recipe calls it, or `ALL`
     kind             `frozen`: text that was held out when the champion came, too; `new`: held out since
     passages         how many
+    documents        of how many documents; below `MIN_DOCUMENTS` the interval is drawn from passages
     value, before    bits per byte of challenger and champion
     low, high        95% interval of their difference, challenger minus champion; None where it is not judged
     """
@@ -52,6 +66,7 @@ class Check:
     source: str
     kind: str
     passages: int
+    documents: int
     value: float
     before: float
     low: float | None
@@ -62,7 +77,10 @@ class Check:
         text = f"{self.source}, {self.kind} text: {self.before:.4f} -> {self.value:.4f} bits per byte"
         if self.low is None or self.high is None:
             return f"{text} on {self.passages} passages, too few to judge"
-        return f"{text} ({self.low:+.4f} to {self.high:+.4f} on {self.passages} passages): {self.result}"
+        of = f"of {self.documents} document{'s' if self.documents > 1 else ''}"
+        if self.documents < MIN_DOCUMENTS:
+            of += ", so few that the interval is over passages"
+        return f"{text} ({self.low:+.4f} to {self.high:+.4f} on {self.passages} passages {of}): {self.result}"
 
 
 @dataclass(frozen=True)
@@ -132,23 +150,31 @@ def judge(pairs: Mapping[tuple[str, str], Pairs], memorisation: Memorisation, co
 
 def compare(source: str, kind: str, pairs: Pairs, config: RetrainConfig) -> Check:
     """Both models on the passages of one source. `better`: the whole interval lies below 0."""
+    sizes = len(pairs), len(np.unique(pairs.documents))
     value, before = _rates(pairs)
     if len(pairs) < config.min_passages:
-        return Check(source, kind, len(pairs), value, before, None, None, "not judged")
+        return Check(source, kind, *sizes, value, before, None, None, "not judged")
     low, high = difference_interval(pairs, config.resamples, config.seed)
     result: Result = "better" if high < 0 else "holds" if high <= config.margin else "worse"
-    return Check(source, kind, len(pairs), value, before, low, high, result)
+    return Check(source, kind, *sizes, value, before, low, high, result)
 
 
 def difference_interval(pairs: Pairs, resamples: int, seed: int) -> tuple[float, float]:
-    """The 2.5% and 97.5% quantiles of the difference in bits per byte over sets of passages drawn with replacement."""
+    """The 2.5% and 97.5% quantiles of the difference in bits per byte over sets of documents drawn with replacement.
+
+    Of fewer than `MIN_DOCUMENTS` documents passages are drawn, as if they were independent: a single book is judged,
+    too, if by an interval that is somewhat narrow.
+    """
     generator = np.random.default_rng(seed)
-    difference = (pairs.nats - pairs.nats_before) / math.log(2)
-    at_once = max(1, DRAWN_AT_ONCE // len(pairs))
+    whole = pairs.by_document()
+    drawable = whole if len(whole) >= MIN_DOCUMENTS else pairs
+    count, sizes = len(drawable), drawable.sizes
+    difference = (drawable.nats - drawable.nats_before) / math.log(2)
+    at_once = max(1, DRAWN_AT_ONCE // count)
     found = []
     for first in range(0, resamples, at_once):
-        drawn = generator.integers(0, len(pairs), (min(at_once, resamples - first), len(pairs)))
-        found.append(difference[drawn].sum(1) / np.maximum(1.0, pairs.sizes[drawn].sum(1)))
+        drawn = generator.integers(0, count, (min(at_once, resamples - first), count))
+        found.append(difference[drawn].sum(1) / np.maximum(1.0, sizes[drawn].sum(1)))
     low, high = np.quantile(np.concatenate(found), [0.025, 0.975]).tolist()
     return low, high
 
@@ -206,4 +232,4 @@ def _totals(pairs: Mapping[tuple[str, str], Pairs]) -> dict[str, tuple[float, fl
 
 
 def _together(parts: Sequence[Pairs]) -> Pairs:
-    return Pairs(*(np.concatenate([getattr(one, name) for one in parts]) for name in ("nats", "nats_before", "sizes")))
+    return Pairs(*(np.concatenate(columns) for columns in zip(*(vars(one).values() for one in parts), strict=True)))

@@ -28,7 +28,7 @@ class RetrainConfig(BaseModel):
     min_passages: int = Field(
         30, ge=2, description="Held-out passages below which a source is reported and not judged."
     )
-    resamples: int = Field(2000, ge=100, le=100_000, description="Draws of the bootstrap over passages.")
+    resamples: int = Field(2000, ge=100, le=100_000, description="Draws of the bootstrap over documents.")
     seed: int = Field(0, ge=0, description="Seed of these draws, and of the places for the memorisation test.")
     memorisation_samples: int = Field(
         200,

@@ -1,5 +1,6 @@
 """The gate on scores made by hand, and its bootstrap against a slow one of plain Python."""
 
+import itertools
 import math
 import random
 import statistics
@@ -24,11 +25,16 @@ UNTESTED = Memorisation()
 BYTES = 100
 
 
-def pairs(difference, count=40, before=2.0, sizes=BYTES):
-    """Passages of `sizes` bytes on which the challenger differs by so many bits per byte, one number or one of each."""
+FRESH = itertools.count()  # numbers of documents
+
+
+def pairs(difference, count=40, before=2.0, sizes=BYTES, documents=None):
+    """Passages of `sizes` bytes on which the challenger differs by so many bits per byte, one number or one of each;
+    each is a document of its own unless `documents` numbers them."""
     sizes = np.full(count, sizes, float) if np.isscalar(sizes) else np.asarray(sizes, float)
     nats_before = before * sizes * math.log(2)
-    return Pairs(nats_before + np.asarray(difference) * sizes * math.log(2), nats_before, sizes)
+    numbers = np.array([next(FRESH) for _ in sizes] if documents is None else documents, np.int64)
+    return Pairs(nats_before + np.asarray(difference) * sizes * math.log(2), nats_before, sizes, numbers)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_the_interval_is_that_of_a_slow_bootstrap():
     draw = random.Random(5)
     sizes = [draw.randint(50, 400) for _ in range(60)]
     bits = [draw.gauss(0.02, 0.1) * size for size in sizes]
-    one = Pairs(np.array(bits) * math.log(2) + 100, np.full(60, 100.0), np.array(sizes, float))
+    one = Pairs(np.array(bits) * math.log(2) + 100, np.full(60, 100.0), np.array(sizes, float), np.arange(60))
     slow = []
     for _ in range(4000):
         places = [draw.randrange(60) for _ in sizes]
@@ -77,6 +83,43 @@ def test_the_interval_is_that_of_a_slow_bootstrap():
     width = cuts[-1] - cuts[0]
     assert (low, high) == pytest.approx((cuts[0], cuts[-1]), abs=0.06 * width)
     assert difference_interval(one, 4000, 0) == (low, high), "the same seed, the same interval"
+
+
+def test_documents_are_drawn_with_all_their_passages():
+    """Against a slow bootstrap over documents of 1 to 9 passages, which differ by document more than within."""
+    draw = random.Random(9)
+    means = [draw.gauss(0, 0.2) for _ in range(25)]
+    rows = [
+        (number, (mean + draw.gauss(0, 0.05)) * BYTES, BYTES)
+        for number, mean in enumerate(means)
+        for _ in range(draw.randint(1, 9))
+    ]
+    draw.shuffle(rows)
+    books = [[row for row in rows if row[0] == number] for number in range(25)]
+    slow = []
+    for _ in range(4000):
+        chosen = [row for _ in books for row in draw.choice(books)]
+        slow.append(sum(row[1] for row in chosen) / sum(row[2] for row in chosen))
+    cuts = statistics.quantiles(slow, n=40)
+    width = cuts[-1] - cuts[0]
+    numbers, bits, _ = zip(*rows, strict=True)
+    one = pairs(np.array(bits) / 100, len(rows), documents=numbers)
+    low, high = difference_interval(one, 4000, 0)
+    assert (low, high) == pytest.approx((cuts[0], cuts[-1]), abs=0.06 * width)
+    apart = difference_interval(pairs(np.array(bits) / 100, len(rows)), 4000, 0)
+    assert apart[1] - apart[0] < 0.75 * width, "as if passages were independent"
+
+
+def test_of_few_documents_passages_are_drawn_and_it_is_said():
+    differences = [0.2, -0.2] * 20
+    book = compare("book", "frozen", pairs(differences, documents=[1] * 40), CONFIG)
+    apart = compare("book", "frozen", pairs(differences), CONFIG)
+    assert (book.low, book.high, book.result) == (apart.low, apart.high, apart.result)
+    assert "on 40 passages of 1 document, so few that the interval is over passages): worse" in str(book)
+    assert "on 40 passages of 40 documents): worse" in str(apart)
+    nine = pairs([-0.5] * 10 + [0.5] * 30, documents=[*range(9), *[8] * 31])
+    assert compare("notes", "new", nine, CONFIG).documents == 9
+    assert "over passages" in str(compare("notes", "new", nine, CONFIG))
 
 
 def test_every_source_must_hold_and_the_one_that_fails_is_named():

@@ -89,6 +89,7 @@ def test_a_first_model_then_nothing_new_then_a_challenger(tmp_path, capfd):
     decision = growing.registry.history[-1]
     frozen = next(check for check in decision.scores["checks"] if check["kind"] == "frozen")
     assert frozen["passages"] >= 30 and frozen["before"] == pytest.approx(first["metrics"]["val_bpb"], abs=1e-6)
+    assert 1 < frozen["documents"] <= 12 < frozen["passages"], "a document is held out in several passages"
     assert decision.corpus["index"] == second["artifacts"]["corpus"][-1]
 
 
