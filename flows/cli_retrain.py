@@ -21,8 +21,17 @@ def retrain(
     ] = None,
     refresh: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Build a stage again. Repeatable.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Train and decide also when nothing is new.")] = False,
-    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda or mps.")] = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network; use what is there.")] = False,
+    runner: Annotated[str, typer.Option(help="Where slots are worked on: threads, processes or dask.")] = "threads",
+    dask_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Scheduler for --runner dask; left out: a cluster of this machine."),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", metavar="KEY=JSON", help="Other settings of runtime, e.g. workers=2. Repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
 ) -> None:
     """Train a recipe's model again where its sources hold anything new; the gate decides whether it becomes champion.
@@ -32,7 +41,8 @@ def retrain(
     started = time.perf_counter()
     stages = [_stage(stage) for stage in refresh or []]
     recipe = chosen_recipe(name, path, settings or [])
-    summary = run_retrain(recipe, chosen_runtime(device, offline), stages, again)
+    runtime = chosen_runtime(device, offline, where or [], runner=runner, dask_address=dask_address)
+    summary = run_retrain(recipe, runtime, stages, again)
     summary["total_seconds"] = round(time.perf_counter() - started, 3)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False), flush=True)

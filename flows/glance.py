@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from data import ending
+from data.errors import TextmillError
 from data.forgetting.taint import is_tainted
 from data.manifest import ArtifactRef
 from data.sources.base import SourceConfig
@@ -47,12 +48,32 @@ def glance_at(run: Run, recipe: Recipe, look: Callable[[Run, Mapping[str, Source
     seen = survey(run, sources, looked, settings)
     news = news_since(champions.seen, seen)
     champion = champions.champion
-    if champion and champion.key not in run.store.find("model", [champion.key]):
+    if champion and _is_gone(run, champion):
         news.append(f"the champion {champion} is gone from the store")
         champion = None
     elif champion and is_tainted(run.store, champion):
         news.append(TAKEN_DOWN)
     return Glance(champions, champion, looked, seen, news)
+
+
+def _is_gone(run: Run, champion: ArtifactRef) -> bool:
+    """Whether the store holds nothing of a champion. Raises TextmillError where it holds a damaged one, which is no
+    reason to have another take its place uncompared."""
+    store = run.store
+    if champion.key in store.find("model", [champion.key]):
+        return False
+    try:
+        store.place(champion)
+    except TextmillError:
+        return True
+    found = next(
+        (f"{one.where} {one.problem}" for one in store.verify(champion) if not one.is_observation), "see there"
+    )
+    raise TextmillError(
+        f"{champion}, the champion of {run.recipe_name}, is damaged ({found}), so nothing can be compared with it. "
+        f"Restore its files, or `textmill rollback {run.recipe_name}` or `textmill promote REF` to choose another "
+        f"champion, or delete {store.address(champion)}: then the next model becomes champion without a comparison."
+    )
 
 
 def idle(recipe: Recipe, runtime: Runtime, tell: Callable[[str], None]) -> dict[str, Any] | None:

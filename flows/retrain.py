@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
+from prefect import runtime as prefect_runtime
 
 from data.manifest import ArtifactRef
 from flows.corpus import build_corpus
@@ -12,7 +13,7 @@ from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
 from flows.training import build_model, weighted_arrays
 from gpt.sizing import PlanConfig
-from tasks.champions import Champions, write_champions
+from tasks.champions import Champions, read_champions, write_champions
 from tasks.comparing import compare_on_held_out, memorisation, memorisation_of_champion, tokenizer_of
 from tasks.corpus_drift import find_drift
 from tasks.corpus_parts import read_slots
@@ -47,6 +48,11 @@ def retrain(
         again: Train and decide also when nothing is new, as `refresh` does, too.
     """
     recipe, run = start_run(recipe, overrides, refresh, None, runtime)
+    champions = read_champions(run.store.refs, recipe.name)
+    if _has_decided(champions):
+        with run:
+            summary = _tell(run, champions)
+        return summary  # noqa: RET504 - the run ends in between
     glance = glance_at(run, recipe, look_at_all)
     again = again or bool(refresh)
     if not glance.news and not again:
@@ -74,6 +80,7 @@ def _retrain(run: Run, recipe: Recipe, glance: Glance, again: bool) -> dict[str,
     if made.model == champion:
         write_champions(run.store.refs, champions.having_seen(seen))
         return summary_of(run, champions, "nothing_new", ["the training gives the champion again", *glance.news])
+    decided_by = prefect_runtime.flow_run.id or ""
     corpus = {
         "index": str(prepared.index),
         "digest": prepared.index.digest,
@@ -81,11 +88,11 @@ def _retrain(run: Run, recipe: Recipe, glance: Glance, again: bool) -> dict[str,
         "news": glance.news,
     }
     if champion is None:
-        basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, None)}
+        basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, None), "run": decided_by}
         reason = f"{champions.champion}, the champion, is gone" if champions.champion else "first"
         return _decide(run, champions.promoted(made.model, (reason,), **basis), seen)
     verdict = _judge(run, recipe, prepared, made.model, champion)
-    basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, verdict)}
+    basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, verdict), "run": decided_by}
     if TAKEN_DOWN in glance.news:
         reasons = (f"takedown: {TAKEN_DOWN}", *verdict.reasons)
         return _decide(run, champions.promoted(made.model, reasons, **basis), seen)
@@ -136,8 +143,19 @@ def _judge(run: Run, recipe: Recipe, prepared: Prepared, challenger: ArtifactRef
 
 
 def _decide(run: Run, champions: Champions, seen: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the decision, then tell of it."""
+    """Write the decision, then tell of it: a run that is killed in between tells when it is started again."""
     write_champions(run.store.refs, champions.having_seen(seen))
+    return _tell(run, champions)
+
+
+def _has_decided(champions: Champions) -> bool:
+    """Whether the newest decision is that of this very flow run, which was killed afterwards and started again."""
+    flow_run = prefect_runtime.flow_run.id
+    return bool(flow_run and champions.history and champions.history[-1].run == flow_run)
+
+
+def _tell(run: Run, champions: Champions) -> dict[str, Any]:
+    """Card and event of the newest decision; returns the summary."""
     decision = champions.history[-1]
     publish_decision_card(run, champions)
     event = {"model": str(decision.model), "before": str(decision.before or ""), "reasons": list(decision.reasons)}

@@ -38,6 +38,7 @@ class Decision:
     reasons  one sentence each
     corpus   what it was made on: reference and digest of the corpus, digest of what its sources held; {} by hand
     scores   bits per byte of both, by source and kind of text, and what else was measured; {} by hand
+    run      id of Prefect's flow run that decided, "" outside of one and by hand
     """
 
     number: int
@@ -48,6 +49,7 @@ class Decision:
     reasons: tuple[str, ...]
     corpus: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
+    run: str = ""
 
     @property
     def bits_per_byte(self) -> tuple[float | None, float | None]:
@@ -83,7 +85,7 @@ class Champions:
         return self.line[-1] if self.line else None
 
     def promoted(self, model: ArtifactRef, reasons: tuple[str, ...], **basis: Any) -> "Champions":
-        """`model` becomes champion; `basis` is `corpus` and `scores` of the decision."""
+        """`model` becomes champion; `basis` is `corpus`, `scores` and `run` of the decision."""
         decision = self._decision("promoted", model, reasons, **basis)
         return replace(self._with(decision), line=(*self.line, model)[-KEPT_CHAMPIONS:], challenger=None)
 

@@ -117,6 +117,18 @@ def test_a_kill_between_any_two_writes_leaves_the_decision_made_or_not_made(tmp_
     assert len(states) >= 4 and states[0] == model(1), "the pointer moves at the end only"
 
 
+def test_a_decision_that_names_no_flow_run_is_read(tmp_path):
+    refs = Refs(tmp_path)
+    decided(refs, lambda one: one.promoted(model(1), (), run="a flow run"))
+
+    def older(value):
+        return value | {"history": [{key: one[key] for key in one if key != "run"} for one in value["history"]]}
+
+    assert read_champions(refs, "toy").history[0].run == "a flow run"
+    refs.update("champions/toy", older)
+    assert read_champions(refs, "toy").history[0].run == ""
+
+
 @pytest.mark.parametrize("damage", [{"format": 9}, {"line": [{"stage": "model"}]}, {"history": [{"outcome": "lost"}]}])
 def test_a_registry_of_another_form_is_refused_with_the_remedy(tmp_path, damage):
     refs = Refs(tmp_path)

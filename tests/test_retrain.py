@@ -87,6 +87,7 @@ def test_a_first_model_then_nothing_new_then_a_challenger(tmp_path, capfd):
     assert any(f"Warm start from {first['champion']}: 10 steps of 20" in note for note in second["notes"])
     assert second["artifacts"]["tokenizer"] == first["artifacts"]["tokenizer"], "pinned"
     decision = growing.registry.history[-1]
+    assert decision.run and decision.run != growing.registry.history[0].run, "which flow run decided"
     frozen = next(check for check in decision.scores["checks"] if check["kind"] == "frozen")
     assert frozen["passages"] >= 30 and frozen["before"] == pytest.approx(first["metrics"]["val_bpb"], abs=1e-6)
     assert 1 < frozen["documents"] <= 12 < frozen["passages"], "a document is held out in several passages"
@@ -142,3 +143,16 @@ def test_a_takedown_replaces_the_champion(tmp_path, capfd):
     assert any("From scratch, as the champion learnt from text" in note for note in second["notes"])
     assert second["champion"] != first["champion"]
     assert growing.retrain(capfd)["outcome"] == "nothing_new"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--runner=horses"], "--runner is 'horses'"),
+        (["--runtime=workers=0"], "In --runtime"),
+        (["--runtime=dask_address=5", "--dask-address=tcp://127.0.0.1:1"], "In --runtime"),
+    ],
+)
+def test_where_it_runs_is_said_as_for_a_run(tmp_path, capfd, arguments, complaint):
+    assert Growing(tmp_path).command("retrain", "folder", f"--path={tmp_path}", *arguments) == 2
+    assert complaint in capfd.readouterr().err
