@@ -138,9 +138,13 @@ class Store:
             folders = [p.name for p in self.root.iterdir() if p.is_dir()] if self.root.is_dir() else []
         return sorted(name for name in folders if name not in _RESERVED and not name.startswith("."))
 
-    def manifests(self, stage: str | None = None, names: Collection[str] | None = None) -> Iterator[Manifest]:
-        """Manifests of all artifacts (of one stage, with one of the names), oldest first within a stage; damaged ones
-        are logged and left out."""
+    def manifests(
+        self, stage: str | None = None, names: Collection[str] | None = None, strict: bool = False
+    ) -> Iterator[Manifest]:
+        """Manifests of all artifacts (of one stage, with one of the names), oldest first within a stage.
+
+        Those that cannot be read are logged and left out; with `strict` the first one raises TextmillError.
+        """
         for one in [stage] if stage else self.stages():
             manifests = []
             for folder in self._folders(one).values():
@@ -149,17 +153,20 @@ class Store:
                 try:
                     manifests.append(self._read_manifest(folder))
                 except TextmillError as error:
+                    if strict and folder.exists():  # and was not removed just now
+                        raise
                     log.warning("%s", error)
             yield from sorted(manifests, key=lambda manifest: (manifest.created, manifest.key))
 
+    def matching(self, text: str) -> list[tuple[str, str]]:
+        """Stage and key of every artifact that `text` may mean to `resolve`."""
+        return [(stage, key) for stage, _, key in self._matching(text)[0]]
+
     def resolve(self, text: str) -> ArtifactRef:
         """The artifact that a user means by `stage/name-key`, `name-key`, a key or the unique beginning of a key."""
-        stage, _, name = text.rpartition("/")
-        label, _, wanted = name.rpartition("-")
-        stages = [one for one in self.stages() if stage in ("", one)]
-        begun = [(one, *found) for one in stages if wanted for found in self._beginning_with(one, wanted)]
-        matches = [found for found in begun if label in ("", found[1])]
+        matches, begun = self._matching(text)
         if begun and not matches:
+            label, _, wanted = text.rpartition("/")[2].rpartition("-")
             raise TextmillError(
                 f"No artifact in {self.where} is called {label!r} and has a key beginning with {wanted!r}; by that "
                 f"key there is {_joined(begun[0])}. `textmill ls` lists them."
@@ -169,6 +176,14 @@ class Store:
             found = f"{len(matches)} artifacts begin so ({shown})" if matches else "there is none"
             raise TextmillError(f"No single artifact {text!r} in {self.where}: {found}. `textmill ls` lists them.")
         return self.manifest(ArtifactRef(*matches[0], digest="")).ref
+
+    def _matching(self, text: str) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+        """(stage, name, key) of every artifact that `text` fits, and of those that fit but for their name."""
+        stage, _, name = text.rpartition("/")
+        label, _, wanted = name.rpartition("-")
+        stages = [one for one in self.stages() if stage in ("", one)]
+        begun = [(one, *found) for one in stages if wanted for found in self._beginning_with(one, wanted)]
+        return [found for found in begun if label in ("", found[1])], begun
 
     def _beginning_with(self, stage: str, start: str) -> list[tuple[str, str]]:
         """(name, key) of every artifact of a stage whose key begins with `start`."""

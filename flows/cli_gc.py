@@ -3,20 +3,19 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from data.errors import TextmillError
 from data.housekeeping.collecting import Collected, Plan, Root, carry_out, clear_idle_work, idle_work, plan
-from data.housekeeping.lineage import Lineage, size_of
+from data.housekeeping.lineage import Lineage, Place, size_of
 from data.housekeeping.usage import KEPT_RUNS
-from data.manifest import ArtifactRef, Manifest
+from data.manifest import Manifest
 from data.store import Store
 from flows.recipe import RecipeError
 from flows.recipes import recipe_values
-from tasks.champions import resolve
+from tasks.champions import ALIAS, read_champions
 from tasks.registry import STAGES
 from tasks.roots import roots
 from tasks.runtime import open_store
@@ -60,7 +59,16 @@ def gc(
         _print_done(done, cleared)
 
 
-def _named_by_recipes(store: Store) -> Mapping[str, ArtifactRef]:
+def _places_of(store: Store, text: str) -> list[Place]:
+    """All that a setting may mean; empty where it names a folder, or what is not there."""
+    if (alias := ALIAS.fullmatch(text)) is None:
+        return store.matching(text)
+    champions = read_champions(store.refs, alias[2])
+    ref = champions.champion if alias[1] == "champion" else champions.challenger
+    return [(ref.stage, ref.key)] if ref else []
+
+
+def _named_by_recipes(store: Store) -> Mapping[str, Sequence[Place]]:
     """What recipes of prefect.yaml begin with or have pinned, as far as it is there, by the setting that names it."""
     found = {}
     for recipe, (_, values) in recipe_values().items():
@@ -69,11 +77,8 @@ def _named_by_recipes(store: Store) -> Mapping[str, ArtifactRef]:
             "tokenizer.artifact": (values.get("tokenizer") or {}).get("artifact"),
         }
         for setting, text in settings.items():
-            try:
-                if text:
-                    found[f"{setting} of {recipe} in prefect.yaml"] = resolve(store, text)
-            except TextmillError:
-                continue  # a folder, or something that is not there
+            if text and (places := _places_of(store, text)):
+                found[f"{setting} of {recipe} in prefect.yaml"] = places
     return found
 
 

@@ -21,7 +21,9 @@ from tasks.registry import STAGES
 SHOWING = ("evaluation", "samples", "report")  # stages that tell of a model, and stay with a champion
 
 
-def roots(store: Store, lineage: Lineage, keep_runs: int, named: Mapping[str, ArtifactRef] | None = None) -> list[Root]:
+def roots(
+    store: Store, lineage: Lineage, keep_runs: int, named: Mapping[str, Sequence[Place]] | None = None
+) -> list[Root]:
     """All that stays, in the order in which it is shown.
 
     keep_runs  how many of the last runs of each recipe: so many that came to a model, and so many others
@@ -33,7 +35,7 @@ def roots(store: Store, lineage: Lineage, keep_runs: int, named: Mapping[str, Ar
     ]
     ended = list(_last_runs(ended_runs(store), lineage, keep_runs))
     found = [*running, *_champions(store, lineage), *_corpora(store.refs), *_slots(store.refs), *ended]
-    found += [Root(f"named by {where}", _refs(ref)) for where, ref in (named or {}).items()]
+    found += [Root(f"named by {where}", tuple(places)) for where, places in (named or {}).items()]
     return found
 
 

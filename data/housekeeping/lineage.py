@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from graphlib import TopologicalSorter
 
+from data.errors import TextmillError
+from data.files import StorageError
 from data.manifest import Manifest, key_in
 from data.store import Store
 
@@ -11,11 +13,21 @@ Place = tuple[str, str]
 
 
 class Lineage:
-    """The manifests of a store as they were when this was made, and those that were looked up since."""
+    """The manifests of a store as they were when this was made, and those that were looked up since.
+
+    Raises TextmillError when one of them cannot be read: nobody would know what its artifact was made from.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.manifests = {manifest.key: manifest for manifest in store.manifests()}
+        try:
+            self.manifests = {manifest.key: manifest for manifest in store.manifests(strict=True)}
+        except StorageError:
+            raise
+        except TextmillError as error:
+            raise TextmillError(
+                f"What {store.where} still needs is not known, so nothing of it may go: {error}"
+            ) from None
         self._later: dict[str, Manifest] = {}
 
     def reached(self, places: Iterable[Place]) -> set[str]:

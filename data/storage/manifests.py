@@ -94,16 +94,19 @@ class Manifests:
         head = self.bucket.head(_object(stage, key))
         return str(head["ETag"]) if head else None
 
-    def now(self, stage: str, keys: Collection[str] | None = None) -> dict[str, Record]:
-        """Those of `keys` (None: all of the stage) that are published now; what cannot be read is logged, left out."""
+    def now(self, stage: str, keys: Collection[str] | None = None, strict: bool = False) -> dict[str, Record]:
+        """Those of `keys` (None: all of the stage) that are published now.
+
+        What cannot be read is logged and left out; with `strict` it raises TextmillError.
+        """
         if keys is not None and len(keys) <= ASKED_ONE_BY_ONE:
-            got = at_once(lambda key: self._ask(stage, key), list(keys))
+            got = at_once(lambda key: self._ask(stage, key, strict), list(keys))
             return {record.manifest.key: record for record in got if record}
         etags = self.etags(stage)
         wanted = [key for key in (etags if keys is None else keys) if key in etags]
         found = {key: self._remembered(stage, key, etags[key]) for key in wanted}
         unknown = [key for key, record in found.items() if record is None]
-        found |= dict(zip(unknown, at_once(lambda key: self._ask(stage, key), unknown), strict=True))
+        found |= dict(zip(unknown, at_once(lambda key: self._ask(stage, key, strict), unknown), strict=True))
         return {key: record for key, record in found.items() if record}
 
     def put(self, manifest: Manifest, attempt: str, seen: str | None) -> Record:
@@ -122,7 +125,7 @@ class Manifests:
     def address(self, stage: str, key: str) -> str:
         return f"{self.bucket}/{_object(stage, key)}"
 
-    def _ask(self, stage: str, key: str) -> Record | None:
+    def _ask(self, stage: str, key: str, strict: bool = False) -> Record | None:
         """The manifest as it is now; asked for in a way that sends nothing where it is as it is remembered."""
         with self._lock:
             known = self._memory(stage).texts.get(key)
@@ -133,10 +136,14 @@ class Manifests:
         if content is None or (known and content.etag == known[0]):
             return record if content else None
         text = content.body.decode("utf-8", "replace")
+        where = self.address(stage, key)
         try:
-            found = _parse(json.loads(text), content.etag, self.address(stage, key))
+            found = _parse(json.loads(text), content.etag, where)
         except (ValueError, TextmillError) as error:
-            log.warning("%s", error)
+            trouble = error if isinstance(error, TextmillError) else TextmillError(_damaged(where, str(error)))
+            if strict:
+                raise trouble from None
+            log.warning("%s", trouble)
             return None
         self._remember(stage, [f"{key} {content.etag} {json.dumps(json.loads(text))}"], found)
         return found
@@ -245,5 +252,9 @@ def _object(stage: str, key: str) -> str:
 
 def _parse(content: dict[str, object], etag: str, where: str) -> Record:
     if not isinstance(content, dict) or "manifest" not in content or not isinstance(content.get("attempt"), str):
-        raise TextmillError(f"{where} is damaged (it is no manifest). Delete it: the next run builds it again.")
+        raise TextmillError(_damaged(where, "it is no manifest"))
     return Record(Manifest.from_values(content["manifest"], where), str(content["attempt"]), etag)
+
+
+def _damaged(where: str, why: str) -> str:
+    return f"{where} is damaged ({why}). Delete it: the next run builds it again."

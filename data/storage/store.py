@@ -125,10 +125,12 @@ class BucketStore(Store):
     def stages(self) -> list[str]:
         return self._manifests.stages()
 
-    def manifests(self, stage: str | None = None, names: Collection[str] | None = None) -> Iterator[Manifest]:
+    def manifests(
+        self, stage: str | None = None, names: Collection[str] | None = None, strict: bool = False
+    ) -> Iterator[Manifest]:
         for one in [safe_name(stage)] if stage else self.stages():
             with storage_errors(self.root):
-                found = [record.manifest for record in self._manifests.now(one).values()]
+                found = [record.manifest for record in self._manifests.now(one, strict=strict).values()]
             wanted = [manifest for manifest in found if names is None or manifest.name in names]
             yield from sorted(wanted, key=lambda manifest: (manifest.created, manifest.key))
 
