@@ -259,6 +259,14 @@ class Store:
                             cleared.append(work.name)
         return cleared
 
+    def clear_attempts(self, stages: Iterable[str] | None = None, older_than: float = 0.0) -> list[str]:
+        """Throw away what was published of these stages (None: of all) in part only, or was replaced, and to which
+        nothing was added for so many seconds; returns the places.
+
+        Here, publishing is one step, and nothing such is left.
+        """
+        return []
+
     def _make_and_publish(
         self, identity: Identity, name: str, make: Callable[[Build], Facts], inputs: Iterable[ArtifactRef], work: Path
     ) -> ArtifactRef:

@@ -20,6 +20,8 @@ from tasks.registry import STAGES
 from tasks.roots import roots
 from tasks.runtime import open_store
 
+ABANDONED = 7 * 86_400.0  # seconds after which an upload that nobody went on with is left over
+
 
 def gc(
     keep_runs: Annotated[
@@ -53,6 +55,7 @@ def gc(
     else:
         done = carry_out(lineage, planned, roots_now)
         cleared = [*store.sweep(), *(clear_idle_work(store, work) if work is not None else ())]
+        cleared += store.clear_attempts(older_than=ABANDONED)
     if as_json:
         print(json.dumps(_json(planned, idle, done, cleared), ensure_ascii=False))
     elif done is not None and cleared is not None:

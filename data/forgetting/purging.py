@@ -63,6 +63,7 @@ def carry_out(store: Store, plan: Plan, authors: Collection[str] = ()) -> Purged
         if gone.kept_in:
             blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten)
     counts = Counter(one.recipe.stage for one in remove_each(store, plan.removed))
+    store.clear_attempts(REMOVED)
     work = store.clear_work(partial(_is_unwanted, [str(one.ref) for one in plan.removed]))
     left = frozenset(item for one in blanked for item in one.left)
     done = frozenset(item for one in blanked for item in one.done)

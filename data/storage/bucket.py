@@ -140,7 +140,12 @@ class Bucket:
             file.seek(0)
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
-            self._run(key, self._download, key, file, digest)
+            try:
+                self._run(key, self._download, key, file, digest)
+            except NotThereError as error:
+                there = error.code in ("416", "InvalidRange") and self.head(key)
+                if not there or there["ContentLength"] != file.tell():
+                    raise
         return digest.hexdigest()
 
     def digest(self, key: str) -> str:

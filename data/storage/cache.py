@@ -99,12 +99,20 @@ class Cache:
             self._put(out, entry)
         self.make_room(0)
 
-    def drop(self, entry: str) -> None:
-        """Delete a copy, used or not: the artifact is no more."""
+    def drop(self, entry: str, version: str | None = None) -> None:
+        """Delete a copy (if it is still this version), used or not: the artifact is no more, or another one."""
         make_folder(self.folder)
         with self._alone():
-            self._aside(self.place(entry))
+            if version is None or self._is_here(entry, version):
+                self._aside(self.place(entry))
         self._empty_trash()
+
+    def version(self, entry: str) -> str | None:
+        """The text of the manifest of a copy; None where there is none that can be read."""
+        try:
+            return (self.place(entry) / MANIFEST).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
 
     def entries(self) -> list[str]:
         """What is here, sorted."""
@@ -133,10 +141,7 @@ class Cache:
     # -- entries ---------------------------------------------------------------------------------------------------
 
     def _is_here(self, entry: str, text: str) -> bool:
-        try:
-            return (self.place(entry) / MANIFEST).read_text(encoding="utf-8") == text
-        except (OSError, UnicodeDecodeError):
-            return False
+        return self.version(entry) == text
 
     def _put(self, whole: Path, entry: str) -> None:
         place = self.place(entry)

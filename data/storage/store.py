@@ -1,7 +1,7 @@
 """The store in a bucket: artifacts that appear whole or not at all, for any number of machines.
 
     manifests/<stage>/<key>.json             written last, only if it is as the builder saw it: it is the artifact
-    payload/<stage>/<key>/<attempt>/...      the files of one try to publish
+    payload/<stage>/<key>/<attempt>/...      the files of one try to publish; see data/storage/attempts.py
     refs/<name>.json                         mutable state, see data/storage/refs.py
     claims/                                  only where the server knows no conditional writes
 
@@ -25,6 +25,7 @@ from data.facts import Facts
 from data.files import StorageError, make_folder, storage_errors
 from data.locks import owner_lock
 from data.manifest import ArtifactRef, Identity, Manifest, safe_name
+from data.storage.attempts import PAYLOAD, YOUNG, clear_attempts, stages_of_attempts
 from data.storage.bucket import Bucket, at_once
 from data.storage.cache import Cache, cache_at
 from data.storage.conditional import Conditional, MovedError
@@ -36,7 +37,6 @@ from data.verification import MANIFEST, Damage, inconsistencies
 
 log = logging.getLogger(__name__)
 
-_PAYLOAD = "payload/"
 _TRIES = 10  # to publish, when others change the same artifact again and again
 
 
@@ -153,7 +153,7 @@ class BucketStore(Store):
     def _publish(self, out: Path, manifest: Manifest) -> ArtifactRef:
         """Bring the files of `out` up, then the manifest; adopt what others have published since the build began."""
         stage, key = place = safe_name(manifest.recipe.stage), manifest.key
-        upload = Upload(self.bucket, f"{_PAYLOAD}{stage}/{key}/", self.root / "uploads" / f"{stage}-{key}.json")
+        upload = Upload(self.bucket, f"{PAYLOAD}{stage}/{key}/", self.root / "uploads" / f"{stage}-{key}.json")
         for _ in range(_TRIES):
             etag = self._manifests.etag(*place)
             theirs = self._manifests.now(stage, [key]).get(key) if etag else None
@@ -162,6 +162,7 @@ class BucketStore(Store):
                 if upload.attempt != theirs.attempt:
                     upload.discard()
                 upload.forget()
+                clear_attempts(self.bucket, self._manifests, stage, YOUNG, key, in_parts=False)
                 shutil.rmtree(out)
                 return theirs.ref
             if theirs and theirs.attempt == upload.attempt:
@@ -169,7 +170,9 @@ class BucketStore(Store):
             try:
                 upload.send(out, manifest.files)
                 record = self._manifests.put(manifest, upload.attempt, etag)
-                break
+                if (lack := self._lacks(record)) is None:
+                    break
+                log.info("%s was taken from under its manifest: bringing it up again", lack)
             except (MovedError, FileNotFoundError) as error:
                 log.info("%s was changed by another machine meanwhile (%s): looking again", manifest.ref, error)
         else:
@@ -177,6 +180,7 @@ class BucketStore(Store):
         upload.forget()
         if theirs:
             self._delete_payload(_payload(theirs))
+        clear_attempts(self.bucket, self._manifests, stage, YOUNG, key, in_parts=False)
         (out / MANIFEST).write_text(record.text, encoding="utf-8")
         self._cache.take(out, _entry(record))
         return record.ref
@@ -189,7 +193,7 @@ class BucketStore(Store):
             with owner_lock(work.with_name(work.name + ".lock")):
                 there = self._manifests.etag(stage, ref.key) is not None
                 self._manifests.delete(stage, ref.key)
-                self._delete_payload(f"{_PAYLOAD}{stage}/{ref.key}/")
+                self._delete_payload(f"{PAYLOAD}{stage}/{ref.key}/")
                 for entry in self._cache.entries():
                     if entry.startswith(f"{stage}/") and entry.endswith(f"-{ref.key}"):
                         self._cache.drop(entry)
@@ -197,15 +201,28 @@ class BucketStore(Store):
                 return there
 
     def sweep(self) -> list[str]:
-        """As in a local store; and what others have removed from the bucket leaves this machine's copies."""
+        """As in a local store; and copies of what others have removed from the bucket, or replaced, are deleted."""
         with storage_errors(self.root):
-            cached = [entry.split("/") for entry in self._cache.entries()]
-            for stage in sorted({stage for stage, _ in cached} | set(self._manifests.remembered_stages())):
+            cached = {
+                entry: self._cache.version(entry) for entry in self._cache.entries()
+            }  # before the bucket is asked
+            stages = {entry.partition("/")[0] for entry in cached}
+            for stage in sorted(stages | set(self._manifests.remembered_stages())):
                 etags = self._manifests.etags(stage)
                 self._manifests.keep_only(stage, etags)
-                for name in [name for its, name in cached if its == stage and name.rpartition("-")[2] not in etags]:
-                    self._cache.drop(f"{stage}/{name}")
+                keys = {entry: entry.rpartition("-")[2] for entry in cached if entry.startswith(f"{stage}/")}
+                records = self._manifests.now(stage, set(keys.values()) & etags.keys())
+                for entry, key in keys.items():
+                    record = records.get(key)
+                    if key not in etags or (record and (_entry(record), record.text) != (entry, cached[entry])):
+                        self._cache.drop(entry, cached[entry])
         return super().sweep()
+
+    def clear_attempts(self, stages: Iterable[str] | None = None, older_than: float = 0.0) -> list[str]:
+        with storage_errors(self.root):
+            there = stages_of_attempts(self.bucket) if stages is None else [safe_name(stage) for stage in stages]
+            clear = partial(clear_attempts, self.bucket, self._manifests, older_than=older_than)
+            return [place for stage in there for place in clear(stage)]
 
     def _is_left_over(self, work: Path) -> bool:
         stage, _, key = work.name.rpartition("-")
@@ -339,7 +356,7 @@ def _entry(record: Record) -> str:
 
 
 def _payload(record: Record) -> str:
-    return f"{_PAYLOAD}{record.stage}/{record.ref.key}/{record.attempt}/"
+    return f"{PAYLOAD}{record.stage}/{record.ref.key}/{record.attempt}/"
 
 
 def _payload_is_equal(record: Record, manifest: Manifest) -> bool:
