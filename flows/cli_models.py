@@ -8,6 +8,7 @@ import typer
 
 from data.errors import TextmillError
 from data.forgetting.taint import tainted
+from data.housekeeping.usage import in_use
 from data.manifest import ArtifactRef
 from data.store import Store
 from flows.models import find_model
@@ -63,10 +64,13 @@ def promote(
     """Make a model the champion of its recipe, whatever the gate would say."""
     store = open_store()
     model = find_model(store, ref)
-    champions = read_champions(store.refs, recipe or recipe_of(store, model))
-    if champions.champion == model:
-        raise TextmillError(f"{model} is the champion of {champions.recipe!r} already.")
-    _write(store, champions.promoted(model, (_by_hand(reason),)))
+    name = recipe or recipe_of(store, model)
+    with in_use(store, name, model):
+        resolve(store, str(model))  # it is still there
+        champions = read_champions(store.refs, name)
+        if champions.champion == model:
+            raise TextmillError(f"{model} is the champion of {champions.recipe!r} already.")
+        _write(store, champions.promoted(model, (_by_hand(reason),)))
 
 
 def rollback(
@@ -77,8 +81,9 @@ def rollback(
     store = open_store()
     champions = read_champions(store.refs, name)
     back = champions.rolled_back((_by_hand(reason),))
-    resolve(store, str(back.champion))  # it is still there
-    _write(store, back)
+    with in_use(store, name, back.line[-1]):
+        resolve(store, str(back.champion))  # it is still there
+        _write(store, back)
 
 
 def _write(store: Store, champions: Champions) -> None:

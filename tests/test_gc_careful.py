@@ -6,9 +6,12 @@ import pytest
 
 from data.errors import TextmillError
 from data.files import StorageError
+from data.housekeeping.machine import MARK
+from data.housekeeping.usage import Usage, ended_runs, runs_in_progress
 from data.store import Store
-from flows import cli_gc
+from flows import cli_gc, cli_models
 from flows.cli import app, run_app
+from tasks.champions import write_champions
 from tests.test_bucket_store import machine  # noqa: F401 - a fixture
 from tests.test_gc import chain, collect, ended_run, keys, publish
 
@@ -63,3 +66,39 @@ def test_what_a_setting_may_mean_stays_and_no_trouble_counts_as_nothing(tmp_path
 
 def refuse(store):
     raise StorageError("the disk reports an input/output error")
+
+
+def test_machines_of_one_name_and_path_are_told_apart(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    ref = publish(store, "raw", 0)
+    used = Usage(store)
+    used.use("toy", "raw", [ref.key])
+    mark, lock = tmp_path / MARK, next((tmp_path / "work").glob("run-*.lock"))
+    here, hidden = mark.read_text(), lock.rename(tmp_path / "hidden")
+    assert runs_in_progress(store) == [], "its lock is not held here"
+    mark.write_text("another")
+    assert [run.recipe for run in runs_in_progress(store)] == ["toy"], "its lock may be held elsewhere"
+    mark.unlink()
+    assert len(runs_in_progress(store)) == 1 and not mark.exists()
+    mark.write_text(here)
+    hidden.rename(lock)
+    used.end("toy", "done", trained=False)
+    assert ended_runs(store)[-1].place.endswith(here)
+
+
+def test_a_model_that_is_promoted_is_in_use_until_it_is_champion(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    first, second = (publish(store, "model", number) for number in range(2))
+    seen = []
+
+    def write(refs, champions):
+        seen.append([tuple(run.keys["model"]) for run in runs_in_progress(store)])
+        write_champions(refs, champions)
+
+    monkeypatch.setenv("TEXTMILL_STORE", str(tmp_path))
+    monkeypatch.setattr(cli_models, "write_champions", write)
+    for arguments in (["promote", str(first)], ["promote", str(second)], ["rollback", "toy"]):
+        monkeypatch.setattr(sys, "argv", ["textmill", *arguments])
+        assert run_app(app) == 0
+    assert seen == [[(first.key,)], [(second.key,)], [(first.key,)]]
+    assert runs_in_progress(store) == ended_runs(store) == []

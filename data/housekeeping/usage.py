@@ -24,7 +24,9 @@ from typing import Any, Literal
 from data import ending
 from data.errors import TextmillError
 from data.files import make_folder
+from data.housekeeping.machine import is_place_of, place_of
 from data.locks import is_held, owner_lock
+from data.manifest import ArtifactRef
 from data.refs import Snapshot
 from data.store import Store
 
@@ -107,6 +109,16 @@ class Usage:
             self._used = {}
             self._held.close()
 
+    def leave(self) -> None:
+        """Use nothing any more, without having been a run."""
+        try:
+            if record := self._record:
+                self.store.refs.update(f"{RUNNING}/{record.recipe}", lambda value: _without(value, [record.id]))
+        finally:
+            self._record = None
+            self._used = {}
+            self._held.close()
+
     def _begin(self, recipe: str) -> RunRecord:
         """Take the owner lock of a new run, and note the earlier runs of the recipe that were killed as such."""
         now, new = _now(), uuid.uuid4().hex[:8]
@@ -119,11 +131,22 @@ class Usage:
             self.store.refs.update(f"{RUNNING}/{recipe}", lambda value: _without(value, [one.id for one in dead]))
         process = f"process {os.getpid()} on {os.uname().nodename}"
         last = (self.store.refs.read(f"{RUNS}/{recipe}").value or [{"keys": {}}])[-1]["keys"]
-        return RunRecord(new, recipe, now, now, _place(self.store), process, last)
+        return RunRecord(new, recipe, now, now, place_of(self.store.root), process, last)
 
     def _write(self, record: RunRecord) -> None:
         value = asdict(record)
         self.store.refs.update(f"{RUNNING}/{record.recipe}", lambda others: {**(others or {}), record.id: value})
+
+
+@contextmanager
+def in_use(store: Store, recipe: str, ref: ArtifactRef) -> Iterator[None]:
+    """See to it that an artifact, if it is there still, and all that it was made from are not removed meanwhile."""
+    used = Usage(store)
+    try:
+        used.use(recipe, ref.stage, [ref.key])
+        yield
+    finally:
+        used.leave()
 
 
 def runs_in_progress(store: Store) -> list[RunRecord]:
@@ -163,23 +186,35 @@ class Claim:
         """Whether other machines are sure to respect it still."""
         return time.monotonic() - self._said < COLLECTION_LEASE / 2
 
+    def keep(self) -> None:
+        """Let others know that this is still at work, if they may come to doubt it; claims no keys."""
+        if not self.is_fresh:
+            self.take(())
+
     def take(self, keys: Collection[str]) -> None:
         """Claim these keys, and none of those before. Raises TextmillError when another collection has taken over."""
         seen = self.store.refs.read(COLLECTING)
         if seen.value is None or seen.value["id"] != self.id:
-            raise TextmillError(f"Another collection took over in {self.store.where}: run `textmill gc` again.")
+            raise TextmillError(f"Another process began to clean up in {self.store.where}: run this again after it.")
         self._write(seen, keys)
 
     def _write(self, seen: Snapshot, keys: Collection[str]) -> None:
         process = f"process {os.getpid()} on {os.uname().nodename}"
-        value = {"id": self.id, "place": _place(self.store), "process": process, "said": _now(), "keys": sorted(keys)}
+        value = {
+            "id": self.id,
+            "place": place_of(self.store.root),
+            "process": process,
+            "said": _now(),
+            "keys": sorted(keys),
+        }
         self._said = time.monotonic()
         self.store.refs.swap(COLLECTING, seen.token, value)
 
 
 @contextmanager
 def collection(store: Store) -> Iterator[Claim]:
-    """Be the one collection of a store. Raises TextmillError when there is another one."""
+    """Be the one collection of a store, or forget, which nobody may collect beside. Raises TextmillError when there is
+    another one."""
     claim = Claim(store, uuid.uuid4().hex[:8])
     make_folder(store.root / "work")
     with owner_lock(_lock("gc", store, claim.id)):
@@ -228,23 +263,19 @@ def _without(value: Mapping[str, Any] | None, ids: Collection[str]) -> dict[str,
 
 
 def _is_alive(store: Store, run: RunRecord) -> bool:
-    if run.place == _place(store):
+    if is_place_of(store.root, run.place):
         return is_held(_lock("run", store, run.id))
     return _age(run.said) < RUN_LEASE
 
 
 def _collects(store: Store, value: Mapping[str, Any]) -> bool:
-    if value["place"] == _place(store):
+    if is_place_of(store.root, value["place"]):
         return is_held(_lock("gc", store, value["id"]))
     return _age(value["said"]) < COLLECTION_LEASE
 
 
 def _lock(kind: str, store: Store, one: str) -> Path:
     return store.root / "work" / f"{kind}-{one}.lock"
-
-
-def _place(store: Store) -> str:
-    return f"{os.uname().nodename}:{store.root}"
 
 
 def _now() -> str:
