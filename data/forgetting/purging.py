@@ -8,12 +8,12 @@ what came first, so that an unfinished one is found again.
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data.facts import Facts
 from data.forgetting import taint
@@ -23,11 +23,14 @@ from data.forgetting.plan import REMOVED, Gone, Plan
 from data.forgetting.tombstones import Request, Tombstones, bury
 from data.formats.base import Reading
 from data.housekeeping.removal import remove_each
+from data.housekeeping.usage import Claim, collection
 from data.ledger import as_it_stands, place_of, without
 from data.manifest import ArtifactRef, Manifest
 from data.sources.base import SlotItem, items_identity
 from data.sources.pack import PackReader, PackWriter, content_bytes, read_items
 from data.store import Build, Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,16 @@ class Purged:
 
 
 def carry_out(store: Store, plan: Plan, authors: Collection[str] = ()) -> Purged:
-    """Forget what is planned. `authors` are hashes of authors of whom nothing shall come in later, either."""
+    """Forget what is planned. `authors` are hashes of authors of whom nothing shall come in later, either.
+
+    Nobody may clean the store up meanwhile: what is written anew is named nowhere until all of it is. Raises
+    TextmillError when somebody is at it.
+    """
+    with collection(store) as claim:
+        return _carry_out(store, plan, authors, claim)
+
+
+def _carry_out(store: Store, plan: Plan, authors: Collection[str], claim: Claim) -> Purged:
     date = datetime.now(UTC).isoformat(timespec="seconds")
     known = {owner: gone for owner, gone in plan.by_source.items() if owner in plan.holdings.sources}
     for owner, gone in known.items():
@@ -57,17 +69,24 @@ def carry_out(store: Store, plan: Plan, authors: Collection[str] = ()) -> Purged
     rewritten = []
     for owner, gone in known.items():
         if gone.items or gone.whole:
-            rewritten += _rewrite_source(store, owner, gone, removed)
+            rewritten += _rewrite_source(store, owner, gone, removed, claim)
     blanked: list[Blanked] = []
     for owner, gone in known.items():
         if gone.kept_in:
-            blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten)
-    counts = Counter(one.recipe.stage for one in remove_each(store, plan.removed))
+            blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten, claim)
+    counts = Counter(one.recipe.stage for one in _kept_up(claim, remove_each(store, plan.removed)))
     store.clear_attempts(REMOVED)
     work = store.clear_work(partial(_is_unwanted, [str(one.ref) for one in plan.removed]))
     left = frozenset(item for one in blanked for item in one.left)
     done = frozenset(item for one in blanked for item in one.done)
     return Purged(tuple(rewritten), counts, tuple(work), done, left)
+
+
+def _kept_up(claim: Claim, items: Iterable[T]) -> Iterator[T]:
+    """The items, with a word now and then that this is still at work."""
+    for one in items:
+        claim.keep()
+        yield one
 
 
 def _with(gone: Gone, date: str, authors: frozenset[str], known: Tombstones) -> Tombstones:
@@ -76,7 +95,7 @@ def _with(gone: Gone, date: str, authors: frozenset[str], known: Tombstones) -> 
     return known.with_more(gone.items, Request(date, frozenset(gone.sifted()), authors, frozenset(gone.clear)))
 
 
-def _rewrite_source(store: Store, owner: str, gone: Gone, removed: Collection[str]) -> list[ArtifactRef]:
+def _rewrite_source(store: Store, owner: str, gone: Gone, removed: Collection[str], claim: Claim) -> list[ArtifactRef]:
     """Raw slots of a source without the items that go, and its ledger and what is noted of its slots accordingly."""
     ledger_name = f"ledgers/{owner}"
     ledger = store.refs.read(ledger_name).value
@@ -85,7 +104,7 @@ def _rewrite_source(store: Store, owner: str, gone: Gone, removed: Collection[st
     if ledger is not None and not gone.whole:
         slots = {place_of(slot.opened, slot.number): slot.items for slot in as_it_stands(ledger)}
         there = store.find("raw", [key for key in fetched.values() if key in removed])
-        for place, key in fetched.items():
+        for place, key in _kept_up(claim, fetched.items()):
             if key in there:
                 made[place] = _rewrite(store, store.manifest(there[key]), slots.get(place, ()), gone)
 
@@ -114,11 +133,12 @@ def _blank_source(
     gone: Gone,
     removed: Collection[str],
     rewritten: Collection[ArtifactRef],
+    claim: Claim,
 ) -> list[Blanked]:
     """Take the bytes of forgotten documents out of raw items that stay, under the keys that these have."""
     refs = [holdings.manifests[key].ref for key, owners in holdings.raw_owners.items() if owner in owners]
     found = []
-    for ref in [*(ref for ref in refs if ref.key not in removed), *rewritten]:
+    for ref in _kept_up(claim, [*(ref for ref in refs if ref.key not in removed), *rewritten]):
         manifest = store.manifest(ref)
         if not any(item.native_id in gone.kept_in for item in read_items(store.path(ref))):
             continue
