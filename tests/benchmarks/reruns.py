@@ -92,13 +92,13 @@ class Server:
         self.process.wait(120)
 
 
-def texts(folder: Path, files: int) -> dict[str, Any]:
-    """Parameters of a pipeline over so many small files, each a slot of its own."""
+def texts(folder: Path, files: int, slot_bytes: int) -> dict[str, Any]:
+    """Parameters of a pipeline over so many small files, in slots that are closed at `slot_bytes`."""
     folder.mkdir()
     for number in range(files):
         lines = (f"Letter {number}, line {line}: the {line * number % 97}th word of many." for line in range(40))
         (folder / f"{number:04d}.txt").write_text("\n".join(lines))
-    source = {"kind": "folder", "path": str(folder), "slot_bytes": 1}
+    source = {"kind": "folder", "path": str(folder), "slot_bytes": slot_bytes}
     return {"overrides": {**TINY, "sources": {"letters": source}}, "runtime": {"threads": 1}}
 
 
@@ -110,8 +110,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        one, many = texts(folder / "one", 1), texts(folder / "many", arguments.slots)
-        one["overrides"]["split"] = {**one["overrides"]["split"], "min_passages": 1}
+        one, many = texts(folder / "one", 12, 1_000_000), texts(folder / "many", arguments.slots, 1)
         server = Server(folder)
         try:
             cases = {"one slot": ("pipeline/folder", one), f"{arguments.slots} slots": ("pipeline/python-docs", many)}
