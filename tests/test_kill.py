@@ -52,7 +52,10 @@ def earlier_trainer(root, log):
 
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(kill_runner, undisturbed, kill_folder):
     draw = random.Random(2)
-    points = [draw.choice(undisturbed.once(stage)) for stage in draw.sample(STAGES, 7)]  # all of them in the long test
+    stages = draw.sample(STAGES, 7)  # all of them in the long test
+    # A trainer that has lost its starter may still save a step, and then no later run does.
+    points = [draw.choice([w for w in undisturbed.once(stage) if "/step-" not in w.path.replace(".partial-", "")])
+              for stage in stages]  # fmt: skip
     orphaning, last_in_training = Kill(undisturbed.saves(2), "starter"), Kill(undisturbed.saves(5), "both")
     kills = {orphaning, last_in_training, *map(Kill, points)}
     root, processes, outputs = kill_folder / "killed", set(), []
