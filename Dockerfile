@@ -4,10 +4,8 @@
 #   docker build -t textmill:cuda --build-arg VARIANT=cuda .     for NVIDIA's cards; the host brings the driver
 #   --build-arg EXTRAS=pdf,docx,s3                               extras of pyproject.toml; s3 for a store in a bucket
 #   --build-arg PACKAGES=prefect-kubernetes                      packages beside them
-#   --build-arg TORCH_INDEX=ADDRESS                              where pip looks for torch, for a smaller build of it
 #
-# The usual torch for Linux carries CUDA's libraries, and computes on CPUs as well. TORCH_INDEX is for an index of
-# wheels for CPUs alone, where there is one; the version is the pinned one either way.
+# The usual torch for Linux carries CUDA's libraries, and computes on CPUs as well.
 ARG PYTHON=3.12
 ARG VARIANT=cpu
 FROM python:${PYTHON}-slim AS base
@@ -27,12 +25,10 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 FROM ${VARIANT} AS textmill
 ARG EXTRAS=""
 ARG PACKAGES=""
-ARG TORCH_INDEX=""
 # What is pinned first: these layers stay while only our own files change.
 COPY constraints.txt pyproject.toml README.md ./
 RUN mkdir flows tasks gpt data \
     && touch flows/__init__.py tasks/__init__.py gpt/__init__.py data/__init__.py \
-    && if [ -n "$TORCH_INDEX" ]; then pip install --constraint constraints.txt --index-url "$TORCH_INDEX" torch; fi \
     && pip install --constraint constraints.txt --editable ".${EXTRAS:+[$EXTRAS]}" $PACKAGES
 COPY . .
 RUN python -c "import flows.pipeline" && python -m flows recipes

@@ -80,7 +80,7 @@ def test_what_is_copied_is_there_and_not_ignored():
 
 def test_everything_is_installed_under_the_constraints():
     installs = re.findall(r"pip install [^&;]+", " ".join(line for name, line in instructions() if name == "RUN"))
-    assert len(installs) == 2 and all("--constraint constraints.txt" in one for one in installs)
+    assert len(installs) == 1 and all("--constraint constraints.txt" in one for one in installs)
     assert any("--editable" in one for one in installs), "deployments' entrypoints are dotted"
 
 
