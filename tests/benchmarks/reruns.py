@@ -48,6 +48,7 @@ class Server:
         self.api = f"http://127.0.0.1:{port}/api"
         self.environment = {
             **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),  # where runs find the flow that does nothing
             "PREFECT_HOME": str(folder / "prefect"),
             "TEXTMILL_STORE": str(folder / "store"),
         }
