@@ -1,12 +1,10 @@
-"""`python -m flows.server start ...`: Prefect's own `prefect server ...`, which remembers the forms it has checked and
-asks nobody for lists that it brings along."""
+"""`python -m flows.server start ...`: Prefect's own `prefect server ...`, which remembers the forms it has checked,
+collects its garbage where that keeps nobody waiting, and asks nobody for lists that it brings along."""
 
 import sys
+from typing import Any
 
-from prefect.cli import app
-from prefect.server.api.collections import KNOWN_VIEWS
-
-from flows.forms import check_forms_once
+from flows.garbage import collect_aside
 
 
 def keep_registry_local() -> None:
@@ -15,12 +13,27 @@ def keep_registry_local() -> None:
     Whenever a work pool is written, the server would first ask for newer ones on the web. An address that cannot be
     asked leads it to the files that it brings along.
     """
+    from prefect.server.api.collections import KNOWN_VIEWS
+
     for view in KNOWN_VIEWS:
         KNOWN_VIEWS[view] = f"file:{view}"
 
 
+def create_app() -> Any:
+    """The application of a temporary server, for uvicorn."""
+    from prefect.server.api.server import create_app as create
+
+    collect_aside()
+    return create()
+
+
 def main() -> None:
     """What `prefect server` does with these arguments; the exit code is its own."""
+    from prefect.cli import app
+
+    from flows.forms import check_forms_once
+
+    collect_aside()
     check_forms_once()
     keep_registry_local()
     sys.argv = ["prefect", "server", *sys.argv[1:]]

@@ -1,9 +1,16 @@
 """Prefect's temporary server, tied to the process that uses it: where that one is killed, no server stays behind."""
 
+import os
 import subprocess
+import sys
 from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import get_current_settings
+
+from tasks.runtime import PROJECT_ROOT
+
+ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
 class TiedServer(SubprocessASGIServer):
@@ -12,7 +19,7 @@ class TiedServer(SubprocessASGIServer):
     guard: "subprocess.Popen[bytes] | None" = None
 
     def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
-        process = super()._run_uvicorn_command()
+        process = self._start()
         self._dismiss_guard()
         self.guard = subprocess.Popen(
             ["/bin/sh", "-c", f"read _; kill {process.pid}"],
@@ -22,6 +29,15 @@ class TiedServer(SubprocessASGIServer):
             start_new_session=True,  # out of reach of Ctrl-C
         )
         return process
+
+    def _start(self) -> "subprocess.Popen[Any]":
+        """What Prefect starts, with the application of `flows.server`."""
+        command = [sys.executable, "-m", "uvicorn", "--app-dir", str(PROJECT_ROOT), "--factory"]
+        command += ["flows.server:create_app", "--host", "127.0.0.1", "--port", str(self.port)]
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        return subprocess.Popen(
+            [*command, "--log-level", "error", "--lifespan", "on"], env={**os.environ, **ENVIRONMENT, **settings}
+        )
 
     def stop(self) -> None:
         super().stop()

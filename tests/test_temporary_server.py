@@ -11,7 +11,7 @@ PROGRAM = """
 import subprocess, sys
 from prefect.server.api.server import SubprocessASGIServer
 from flows.temporary_server import TiedServer, tie_temporary_server
-SubprocessASGIServer._run_uvicorn_command = lambda self: subprocess.Popen(["sleep", "100"])
+TiedServer._start = lambda self: subprocess.Popen(["sleep", "100"])
 tie_temporary_server()
 server = SubprocessASGIServer()
 assert isinstance(server, TiedServer) and server is SubprocessASGIServer()

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ TINY = {
     "sampling.tokens": 8,
 }
 STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+OPEN = ("SCHEDULED", "PENDING", "RUNNING")
+QUIET = 3.0  # seconds
+BUSY_ANSWERS = 100
 
 
 class Server:
@@ -69,11 +73,19 @@ class Server:
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        for _ in range(BUSY_ANSWERS):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # what it says while its database is locked; Prefect's own client waits, too
+                    raise
+                time.sleep(1)
+        raise SystemExit(f"{path}: {BUSY_ANSWERS} times the server was too busy to answer; see {self.log}")
 
     def run(self, deployment: str, parameters: dict[str, Any]) -> tuple[float, float]:
-        """Seconds from the request to the run's end, and from there until the server knows the end of all its tasks."""
+        """Seconds from the request to the end of a run, and from there until the server has noted the end of its tasks:
+        until it has nothing more to add to them for `QUIET` seconds, which do not count."""
         found = self.ask(f"deployments/name/{deployment}")
         started = time.perf_counter()
         run = self.ask(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})["id"]
@@ -81,12 +93,22 @@ class Server:
             time.sleep(0.1)
         if state != "COMPLETED":
             raise SystemExit(f"{deployment} ended as {state}; see {self.log}")
-        ended = time.perf_counter()
-        while True:
-            tasks = self.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
-            if all(task["state_type"] in STATES for task in tasks):
-                return ended - started, time.perf_counter() - ended
+        ended = changed = time.perf_counter()
+        noted = (-1, -1)
+        while time.perf_counter() - changed < QUIET or noted[1]:
+            now = self.tasks_of(run), self.tasks_of(run, OPEN)
+            if now != noted:
+                noted, changed = now, time.perf_counter()
             time.sleep(0.1)
+        return ended - started, changed - ended
+
+    def tasks_of(self, run: str, states: tuple[str, ...] = ()) -> int:
+        """How many task runs of a flow run the server knows, all or those in some states."""
+        chosen: dict[str, Any] = {"flow_runs": {"id": {"any_": [run]}}}
+        if states:
+            chosen["task_runs"] = {"state": {"type": {"any_": states}}}
+        found: int = self.ask("task_runs/count", chosen)
+        return found
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
