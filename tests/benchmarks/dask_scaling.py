@@ -9,6 +9,7 @@ workers there are; tests/benchmarks/scaling_plan.py counts with them. Runs again
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -62,10 +63,10 @@ class Cost(NamedTuple):
 
 
 @flow(task_runner=TASK_RUNNER, persist_result=False)
-def stages(texts: Path, store: Path, workers: int) -> dict[str, float]:
+def stages(texts: Path, store: Path, workers: int, slot_bytes: int) -> dict[str, float]:
     """Seconds of the two stages with so many Dask workers."""
     runtime = Runtime(store=str(store), runner="dask", workers=workers)
-    source = {"kind": "folder", "path": str(texts), "slot_bytes": 4_000_000}
+    source = {"kind": "folder", "path": str(texts), "slot_bytes": slot_bytes}
     recipe = {
         "name": "dask",
         "sources": {"texts": source},
@@ -102,6 +103,7 @@ def own_server(folder: Path) -> Iterator[int]:
     server = Server(folder / "prefect")
     try:
         server.wait()
+        os.environ |= {"PREFECT_API_URL": server.api, "PREFECT_HOME": str(server.home)}  # for the workers' processes
         with temporary_settings({PREFECT_API_URL: server.api, PREFECT_HOME: server.home}):
             yield server.process.pid
             send_what_waits()
@@ -113,7 +115,8 @@ def main() -> int:
     """Print the table; exit code 1 when the goal is missed where plain loops show that it could have been met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--megabytes", type=int, default=32)
+    parser.add_argument("--megabytes", type=int, default=256)
+    parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--tasks", type=int, default=100)
     arguments = parser.parse_args()
     ratios: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -123,10 +126,11 @@ def main() -> int:
         texts = Path(name, "texts")
         texts.mkdir()
         for number, text in enumerate(documents(arguments.megabytes * 1_000_000)):
-            with (texts / f"{number % 16:02d}.jsonl").open("a", encoding="utf-8") as file:
+            with (texts / f"{number % arguments.slots:02d}.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"text": text}) + "\n")
         for number in range(arguments.rounds):
-            one, two = (stages(texts, Path(name, f"store-{number}-{workers}"), workers) for workers in (1, 2))
+            stores = ((Path(name, f"store-{number}-{workers}"), workers) for workers in (1, 2))
+            one, two = (stages(texts, store, workers, 1_000_000) for store, workers in stores)
             loops.append(of_plain_loops())
             for stage in STAGES:
                 ratios[stage].append(one[stage] / two[stage])
@@ -141,7 +145,7 @@ def main() -> int:
         rows.append((f"one trivial unit of {arguments.tasks}, {runner}", [one.wall for one in its], "ms", ""))
         rows.append(("    of it the flow's process", [one.flow for one in its], "ms", ""))
         rows.append(("    and the server", [one.server for one in its], "ms", ""))
-    print_table(f"Dask: {arguments.megabytes} MB in 16 files, {arguments.rounds} rounds", rows)
+    print_table(f"Dask: {arguments.megabytes} MB in {arguments.slots} files, {arguments.rounds} rounds", rows)
     possible = min(GOAL, 0.9 * max(loops))
     return 0 if all(max(its) >= possible for its in ratios.values()) else 1
 
