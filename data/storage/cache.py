@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import TextmillError
-from data.files import make_folder
+from data.files import make_folder, sync_file
 from data.locks import owner_lock, owner_lock_if_free
 from data.manifest import Manifest
 from data.verification import MANIFEST
@@ -73,6 +73,9 @@ class Cache:
             self.make_room(size)
             partial.mkdir(exist_ok=True)
             fetch(partial)
+            for path in partial.rglob("*"):
+                if path.is_file():
+                    sync_file(path)  # after a power cut a manifest must not stand beside files that never came down
             (partial / MANIFEST).write_text(text, encoding="utf-8")
             with self._alone():
                 self._put(partial, entry)
