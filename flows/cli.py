@@ -31,11 +31,23 @@ from flows import (
     cli_train,
     ui,
 )
+from flows.cli_options import (
+    DaskAddress,
+    Device,
+    Folder,
+    JsonAtEnd,
+    Offline,
+    RecipeName,
+    Refresh,
+    Runner,
+    RuntimeSettings,
+    set_option,
+    stage_called,
+)
 from flows.in_process import run_pipeline
-from flows.recipe import RecipeError, unknown_name
+from flows.recipe import RecipeError
 from flows.recipes import chosen_recipe, chosen_runtime, recipe_values
 from gpt.errors import GPTError
-from tasks.registry import STAGES, Stage
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 SHOWN_NOTES = 8  # warnings printed at the end of a run without a report
@@ -70,33 +82,22 @@ app.add_typer(cli_ops.app, name="ops")
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(help="Recipe of prefect.yaml; `textmill recipes` lists them.")],
-    path: Annotated[str | None, typer.Option(help="Folder of your texts: for folder, discord, reddit.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=JSON", help="Replace a setting, e.g. training.steps=200. Repeatable."),
-    ] = None,
-    refresh: Annotated[
-        list[str] | None, typer.Option(metavar="STAGE", help=f"Build a stage again: {', '.join(STAGES)}. Repeatable.")
-    ] = None,
+    name: RecipeName,
+    path: Folder = None,
+    settings: Annotated[list[str] | None, set_option("training.steps=200")] = None,
+    refresh: Refresh = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to run.")] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda or mps.")] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network; use what is there.")] = False,
-    runner: Annotated[str, typer.Option(help="Where slots are worked on: threads, processes or dask.")] = "threads",
-    dask_address: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Scheduler for --runner dask; left out: a cluster of this machine."),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--runtime", metavar="KEY=JSON", help="Other settings of runtime, e.g. workers=2. Repeatable."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
+    device: Device = "auto",
+    offline: Offline = False,
+    runner: Runner = "threads",
+    dask_address: DaskAddress = None,
+    where: RuntimeSettings = None,
+    as_json: JsonAtEnd = False,
 ) -> None:
     """Run a recipe in this process: text in, trained GPT out. What is already there is reused."""
     started = time.perf_counter()
-    stages = [_stage(stage) for stage in refresh or []]
-    last = _stage(until) if until is not None else None
+    stages = [stage_called(stage) for stage in refresh or []]
+    last = stage_called(until) if until is not None else None
     recipe = chosen_recipe(name, path, settings or [])
     runtime = chosen_runtime(device, offline, where or [], runner=runner, dask_address=dask_address)
     summary = run_pipeline(recipe, runtime, stages, last)
@@ -112,13 +113,6 @@ def recipes() -> None:
     """List the recipes of prefect.yaml."""
     for name, (description, _) in recipe_values().items():
         print(f"{name:<18} {description}")
-
-
-def _stage(text: str) -> Stage:
-    for stage in STAGES:
-        if stage == text:
-            return stage
-    raise RecipeError(unknown_name("stage", text, STAGES))
 
 
 def _print_result(summary: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from data.forgetting.purging import Purged, carry_out
 from data.forgetting.search import Wanted
 from data.forgetting.tombstones import author_hash
 from data.sources.chats.pseudonyms import PseudonymSettings
+from flows.cli_options import DryRun
 from flows.recipe import RecipeError
 from tasks.registry import STAGES
 from tasks.runtime import open_store
@@ -39,7 +40,7 @@ def forget(
     drop_items: Annotated[
         bool, typer.Option("--drop-items", help="Also whole files that hold other documents besides.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask at a terminal.")] = False,
     pseudonym_key: Annotated[
         str, typer.Option(metavar="SECRET", help="Environment variable with the secret of made names.")

@@ -13,6 +13,7 @@ from data.housekeeping.lineage import Lineage, Place, size_of
 from data.housekeeping.usage import KEPT_RUNS
 from data.manifest import Manifest
 from data.store import Store
+from flows.cli_options import DryRun
 from flows.recipe import RecipeError
 from flows.recipes import recipe_values
 from tasks.champions import ALIAS, read_champions
@@ -32,7 +33,7 @@ def gc(
         typer.Option(metavar="DAYS", min=0, help="Also unfinished work that nobody has touched for so many days."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON, with every artifact.")] = False,
 ) -> None:
     """Remove what neither a champion, a newest corpus, one of the last runs nor a run in progress goes back to."""

@@ -6,20 +6,18 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_options import Device, Folder, Offline, RecipeName, set_option
 from flows.in_process import run_pipeline
 from flows.recipes import chosen_recipe, chosen_runtime
 from tasks.runtime import open_store
 
 
 def plan(
-    name: Annotated[str, typer.Argument(help="Recipe of prefect.yaml; `textmill recipes` lists them.")],
-    path: Annotated[str | None, typer.Option(help="Folder of your texts: for folder, discord, reddit.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=JSON", help="Replace a setting, e.g. plan.minutes=5. Repeatable."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="Where the model will run: auto, cpu, cuda or mps.")] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network; use what is there.")] = False,
+    name: RecipeName,
+    path: Folder = None,
+    settings: Annotated[list[str] | None, set_option("plan.minutes=5")] = None,
+    device: Device = "auto",
+    offline: Offline = False,
     again: Annotated[bool, typer.Option("--again", help="Make the plan again; minutes are timed anew.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one line of JSON.")] = False,
 ) -> None:

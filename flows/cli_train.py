@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli_options import Device, JsonAtEnd
 from flows.recipe import RecipeError
+from flows.recipes import chosen_runtime
 from flows.settings import prepare_prefect, quieten_prefect
-from tasks.runtime import Runtime, open_store
+from tasks.runtime import open_store
 
 
 def train(
@@ -20,8 +22,8 @@ def train(
             metavar="S", help="For a finished plan: the highest rate, as a share of the plan's. [default: 0.5]"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="End stdout with one line of JSON.")] = False,
+    device: Device = "auto",
+    as_json: JsonAtEnd = False,
 ) -> None:
     """Train a model further, on the text that it was trained on.
 
@@ -30,8 +32,7 @@ def train(
     steps.
     """
     started = time.perf_counter()
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise RecipeError(f"--device is {device!r}, but it must be auto, cpu, cuda or mps.")
+    runtime = chosen_runtime(device, offline=False)
     if steps < 1:
         raise RecipeError(f"--steps is {steps}, but at least 1 must be added.")
     if rate_share is not None and not 0 < rate_share <= 1:
@@ -45,7 +46,7 @@ def train(
 
     tie_temporary_server()
     with console_watcher() as watcher, watch_with(watcher):
-        summary = continuing(model=model, steps=steps, rate_share=rate_share, runtime=Runtime(device=device))
+        summary = continuing(model=model, steps=steps, rate_share=rate_share, runtime=runtime)
     summary["total_seconds"] = round(time.perf_counter() - started, 3)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False), flush=True)
