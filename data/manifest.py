@@ -1,7 +1,7 @@
 """What an artifact is called and what it says of itself: identity, key, reference, manifest.
 
 The key is a hash of what determines the payload and of nothing else: no path, host, device, date, worker count or
-display name may enter an `Identity`. Knows nothing of directories; `data/store.py` puts manifests on disk.
+display name may enter an `Identity`. Knows nothing of directories; `data/published.py` puts manifests on disk.
 """
 
 import hashlib
@@ -61,6 +61,13 @@ class ArtifactRef:
 
     def __str__(self) -> str:
         return f"{self.stage}/{self.name}-{self.key}"
+
+
+def ref_in(text: str) -> ArtifactRef:
+    """The reference that manifests spell as `stage/name-key`; its digest is not known from that."""
+    stage, _, label = text.partition("/")
+    name, _, key = label.rpartition("-")
+    return ArtifactRef(stage, name, key, "")
 
 
 def key_in(text: str) -> str:

@@ -4,7 +4,6 @@ import pytest
 
 from data.storage import store as store_module
 from data.storage.bucket import Bucket
-from data.storage.store import BucketStore
 from tests.store_toys import fill, toy
 from tests.test_bucket_store import key, machine, objects, store  # noqa: F401 - fixtures
 
@@ -21,7 +20,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next_clearing(store, monkeypa
     ref, kept = store.build(toy(), "x", fill), store.build(toy(1), "y", fill)
     before = objects(store, f"payload/toy/{kept.key}/")
     with monkeypatch.context() as patch:
-        patch.setattr(BucketStore, "_delete_payload", killed)
+        patch.setattr(store_module, "delete_all", killed)
         with pytest.raises(KeyboardInterrupt):
             store.remove(ref)
     assert len(objects(store, f"payload/toy/{ref.key}/")) == 4
@@ -36,7 +35,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next_clearing(store, monkeypa
 def test_an_equal_payload_ends_a_replacement_that_was_killed(store, monkeypatch):  # noqa: F811
     store.build(toy(), "x", fill)
     with monkeypatch.context() as patch:
-        patch.setattr(BucketStore, "_delete_payload", killed)
+        patch.setattr(store_module, "delete_all", killed)
         with pytest.raises(KeyboardInterrupt):
             store.build(toy(), "x", other, refresh=True)
     assert len(objects(store, "payload/")) == 8

@@ -11,7 +11,6 @@ that are not finished). Of two machines that build the same key both build, the 
 adopts that.
 """
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -22,18 +21,29 @@ from pathlib import Path
 
 from data.errors import TextmillError
 from data.facts import Facts
-from data.files import StorageError, make_folder, storage_errors
-from data.locks import owner_lock
-from data.manifest import ArtifactRef, Identity, Manifest, safe_name
+from data.files import StorageError, storage_errors
+from data.manifest import KEY_LENGTH, ArtifactRef, Identity, Manifest, safe_name
 from data.storage.attempts import PAYLOAD, YOUNG, clear_attempts, stages_of_attempts
 from data.storage.bucket import Bucket, at_once
 from data.storage.cache import Cache, cache_at
 from data.storage.conditional import Conditional, MovedError
-from data.storage.manifests import DAMAGED, WHOLE, Manifests, Record
+from data.storage.manifests import Manifests
+from data.storage.payloads import (
+    DamagedPayloadError,
+    damages,
+    delete_all,
+    fetch,
+    first_lack,
+    payload_of,
+    read_file,
+)
+from data.storage.records import Record
 from data.storage.refs import BucketRefs
-from data.storage.uploads import FILES_AT_ONCE, Upload
+from data.storage.remembered import DAMAGED, WHOLE, Remembered
+from data.storage.uploads import Upload
 from data.store import Build, Store
-from data.verification import MANIFEST, Damage, inconsistencies
+from data.verification import MANIFEST, Damage
+from data.work import newest_change
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +65,8 @@ class BucketStore(Store):
         self.where = str(bucket)
         conditional = Conditional(bucket)
         self.refs = BucketRefs(bucket, conditional)
-        self._manifests = Manifests(bucket, conditional, self.root / "manifests")
+        self._memory = Remembered(self.root / "manifests")
+        self._manifests = Manifests(bucket, conditional, self._memory)
         self._seen: dict[tuple[str, str], str | None] = {}  # etags when builds began
         self._for_life: dict[str, str] = {}  # entries of the cache that `path` holds, and their etags
 
@@ -67,13 +78,13 @@ class BucketStore(Store):
     def find(self, stage: str, keys: Iterable[str]) -> dict[str, ArtifactRef]:
         with storage_errors(self.root):
             found = self._manifests.now(safe_name(stage), list(dict.fromkeys(keys)))
-            new = [record for record in found.values() if self._manifests.state(record) is None]
-            lacks = dict(zip((one.etag for one in new), at_once(self._lacks, new), strict=True))
-            self._manifests.note_state((one for one in new if not lacks[one.etag]), WHOLE)
-            self._manifests.note_state((one for one in new if lacks[one.etag]), DAMAGED)
+            new = [record for record in found.values() if self._memory.state(record) is None]
+            lacks = dict(zip((one.etag for one in new), at_once(partial(first_lack, self.bucket), new), strict=True))
+            self._memory.note_state((one for one in new if not lacks[one.etag]), WHOLE)
+            self._memory.note_state((one for one in new if lacks[one.etag]), DAMAGED)
             hits = {}
             for key, record in found.items():
-                if self._manifests.state(record) == WHOLE:
+                if self._memory.state(record) == WHOLE:
                     hits[key] = record.ref
                 else:
                     why = lacks.get(record.etag) or "it was found so before"
@@ -109,14 +120,13 @@ class BucketStore(Store):
         with storage_errors(self.root):
             record = self._record(ref)
             if file in record.manifest.files and not self._cache.holds(_entry(record), record.text):
-                content = self.bucket.get(_payload(record) + file)
-                digest = hashlib.sha256(content.body).hexdigest() if content else ""
-                if content and digest == record.manifest.files[file].sha256:
-                    return content.body
+                content = read_file(self.bucket, record, file)
+                if content is not None:
+                    return content
             return super().read(ref, file)
 
     def address(self, ref: ArtifactRef) -> str:
-        return f"{self.bucket}/{_payload(self._record(ref))}"
+        return f"{self.bucket}/{payload_of(self._record(ref))}"
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
         with storage_errors(self.root):
@@ -170,7 +180,7 @@ class BucketStore(Store):
             try:
                 upload.send(out, manifest.files)
                 record = self._manifests.put(manifest, upload.attempt, etag)
-                if (lack := self._lacks(record)) is None:
+                if (lack := first_lack(self.bucket, record)) is None:
                     break
                 log.info("%s was taken from under its manifest: bringing it up again", lack)
             except (MovedError, FileNotFoundError) as error:
@@ -179,7 +189,7 @@ class BucketStore(Store):
             raise StorageError(f"Cannot publish {manifest.ref} in {self.where}: other machines keep changing it.")
         upload.forget()
         if theirs:
-            self._delete_payload(_payload(theirs))
+            delete_all(self.bucket, payload_of(theirs))
         clear_attempts(self.bucket, self._manifests, stage, YOUNG, key, in_parts=False)
         (out / MANIFEST).write_text(record.text, encoding="utf-8")
         self._cache.take(out, _entry(record))
@@ -187,29 +197,25 @@ class BucketStore(Store):
 
     def remove(self, ref: ArtifactRef) -> bool:
         stage = safe_name(ref.stage)
-        with storage_errors(self.root):
-            work = self.root / "work" / f"{stage}-{ref.key}"
-            make_folder(work.parent)
-            with owner_lock(work.with_name(work.name + ".lock")):
-                there = self._manifests.etag(stage, ref.key) is not None
-                self._manifests.delete(stage, ref.key)
-                self._delete_payload(f"{PAYLOAD}{stage}/{ref.key}/")
-                for entry in self._cache.entries():
-                    if entry.startswith(f"{stage}/") and entry.endswith(f"-{ref.key}"):
-                        self._cache.drop(entry)
-                self._manifests.forget(stage, ref.key)
-                return there
+        with storage_errors(self.root), self._work.owned(stage, ref.key):
+            there = self._manifests.etag(stage, ref.key) is not None
+            self._manifests.delete(stage, ref.key)
+            delete_all(self.bucket, f"{PAYLOAD}{stage}/{ref.key}/")
+            for entry in self._cache.entries():
+                if entry.startswith(f"{stage}/") and entry.endswith(f"-{ref.key}"):
+                    self._cache.drop(entry)
+            self._memory.forget(stage, ref.key)
+            return there
 
     def sweep(self) -> list[str]:
         """As in a local store; and copies of what others have removed from the bucket, or replaced, are deleted."""
         with storage_errors(self.root):
-            cached = {
-                entry: self._cache.version(entry) for entry in self._cache.entries()
-            }  # before the bucket is asked
+            held = self._cache.entries()  # before the bucket is asked
+            cached = {entry: self._cache.version(entry) for entry in held}
             stages = {entry.partition("/")[0] for entry in cached}
-            for stage in sorted(stages | set(self._manifests.remembered_stages())):
+            for stage in sorted(stages | set(self._memory.stages())):
                 etags = self._manifests.etags(stage)
-                self._manifests.keep_only(stage, etags)
+                self._memory.keep_only(stage, etags)
                 keys = {entry: entry.rpartition("-")[2] for entry in cached if entry.startswith(f"{stage}/")}
                 records = self._manifests.now(stage, set(keys.values()) & etags.keys())
                 for entry, key in keys.items():
@@ -226,11 +232,11 @@ class BucketStore(Store):
 
     def _is_left_over(self, work: Path) -> bool:
         stage, _, key = work.name.rpartition("-")
-        record = self._manifests.now(stage, [key]).get(key) if len(key) == 16 else None
+        record = self._manifests.now(stage, [key]).get(key) if len(key) == KEY_LENGTH else None
         if record is None:
             return False
-        newest = max((path.stat().st_mtime for path in (work / "keep").rglob("*") if path.is_file()), default=0)
-        return datetime.fromtimestamp(newest, UTC) <= datetime.fromisoformat(record.manifest.created)
+        newest = datetime.fromtimestamp(newest_change(work / "keep") / 1e9, UTC)
+        return newest <= datetime.fromisoformat(record.manifest.created)
 
     # -- verifying -------------------------------------------------------------------------------------------------
 
@@ -249,28 +255,10 @@ class BucketStore(Store):
         if record is None:
             yield Damage(f"{stage}/{key}", Path(stage) / key / MANIFEST, "cannot be read, or is gone")
             return
-        ref, place = str(record.ref), _payload(record)
-        damages = list(inconsistencies(record.manifest, ref, Path(ref) / MANIFEST))
-        files = record.manifest.files
-        digests = at_once(lambda path: self._digest(place + path), list(files), FILES_AT_ONCE)
-        for (path, entry), digest in zip(files.items(), digests, strict=True):
-            if digest is None:
-                damages.append(Damage(ref, Path(ref) / path, "is missing"))
-            elif digest != entry.sha256:
-                problem = f"sha256 is {digest[:12]}, its manifest says {entry.sha256[:12]}"
-                damages.append(Damage(ref, Path(ref) / path, problem))
-        for one in self.bucket.objects(place):
-            if (path := one.key.removeprefix(place)) not in files:
-                damages.append(Damage(ref, Path(ref) / path, "is not in the manifest"))
-        if any(not damage.is_observation for damage in damages):
-            self._manifests.note_state([record], DAMAGED)
-        yield from damages
-
-    def _digest(self, key: str) -> str | None:
-        try:
-            return self.bucket.digest(key)
-        except FileNotFoundError:
-            return None
+        found = damages(self.bucket, record)
+        if any(not damage.is_observation for damage in found):
+            self._memory.note_state([record], DAMAGED)
+        yield from found
 
     # -- inner -----------------------------------------------------------------------------------------------------
 
@@ -281,82 +269,34 @@ class BucketStore(Store):
     def _record(self, ref: ArtifactRef) -> Record:
         """What is published under a reference's key, as this process has seen it last."""
         stage = safe_name(ref.stage)
-        record = self._manifests.known(stage, ref.key) or self._manifests.now(stage, [ref.key]).get(ref.key)
+        record = self._memory.known(stage, ref.key) or self._manifests.now(stage, [ref.key]).get(ref.key)
         if record is None:
             raise TextmillError(f"{ref} is not in the store {self.where}: run its recipe again to have it built.")
         return record
 
-    def _lacks(self, record: Record) -> str | None:
-        """The first file of a payload that is not there or has another size, in words."""
-        place = _payload(record)
-        there = {one.key.removeprefix(place): one.bytes for one in self.bucket.objects(place)}
-        for path, entry in record.manifest.files.items():
-            if path not in there:
-                return f"{self.bucket}/{place}{path} is missing"
-            if there[path] != entry.bytes:
-                return f"{self.bucket}/{place}{path} has {there[path]} bytes, its manifest says {entry.bytes}"
-        return None
-
     def _is_whole(self, record: Record) -> bool:
-        return self._manifests.state(record) != DAMAGED and self._lacks(record) is None
+        return self._memory.state(record) != DAMAGED and first_lack(self.bucket, record) is None
 
     def _hold(self, record: Record) -> Record:
         """Bring an artifact into the cache and hold it there; returns what is there, which may be newer."""
         stage, key = record.stage, record.ref.key
         while True:
             try:
-                self._cache.hold(_entry(record), record.text, record.bytes, partial(self._fetch, record))
+                self._cache.hold(_entry(record), record.text, record.bytes, partial(fetch, self.bucket, record))
                 return record
-            except _DamagedError as error:
+            except DamagedPayloadError as error:
                 now = self._manifests.now(stage, [key]).get(key)
                 if now is not None and now.etag != record.etag:  # built anew by another machine meanwhile
                     record = now
                     continue
-                self._manifests.note_state([record], DAMAGED)
+                self._memory.note_state([record], DAMAGED)
                 raise TextmillError(
                     f"{record.ref} in {self.where} is damaged ({error}): run its recipe again, which builds it anew."
                 ) from None
 
-    def _fetch(self, record: Record, to: Path) -> None:
-        place, files = _payload(record), record.manifest.files
-
-        def fetch(path: str) -> None:
-            target = to / path
-            if not target.resolve().is_relative_to(to.resolve()):
-                raise _DamagedError(f"{path} leads out of the artifact")
-            make_folder(target.parent)
-            if target.exists() and target.stat().st_size > files[path].bytes:
-                target.unlink()
-            digest = None
-            for _ in range(2):  # what is wrong may be what an older download left
-                try:
-                    digest = self.bucket.download(place + path, target)
-                except FileNotFoundError as error:
-                    if self.bucket.head(place + path) is None:
-                        raise _DamagedError(f"{error} is missing") from None
-                if digest == files[path].sha256:
-                    return
-                target.unlink(missing_ok=True)
-            raise _DamagedError(f"sha256 of {place}{path} is {str(digest)[:12]}, not {files[path].sha256[:12]}")
-
-        for path in [path for path in to.rglob("*") if path.is_file() and path.relative_to(to).as_posix() not in files]:
-            path.unlink()
-        at_once(fetch, list(files), FILES_AT_ONCE)
-
-    def _delete_payload(self, below: str) -> None:
-        self.bucket.delete([one.key for one in self.bucket.objects(below)])
-
-
-class _DamagedError(Exception):
-    """The payload is not what the manifest says."""
-
 
 def _entry(record: Record) -> str:
     return f"{record.stage}/{safe_name(record.manifest.name)}-{record.ref.key}"
-
-
-def _payload(record: Record) -> str:
-    return f"{PAYLOAD}{record.stage}/{record.ref.key}/{record.attempt}/"
 
 
 def _payload_is_equal(record: Record, manifest: Manifest) -> bool:
