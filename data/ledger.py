@@ -13,17 +13,11 @@ The same looks in the same order give the same ledger, in whatever order each of
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from data.errors import TextmillError
-from data.sources.base import Item, Look, SlotItem, SourceError, item_record
-
-FORMAT = 1  # of the ledger's JSON; raised when a reader of the older one would misread it
-
-
-class DamagedLedgerError(TextmillError):
-    """A ledger that is not one, or that contradicts itself."""
+from data.ledger_json import LedgerState, SlotState, ledger_json, read_ledger
+from data.sources.base import Item, Look, SlotItem, SourceError
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ def assign(
     A look's number counts the looks that found something new, this one included. Raises DamagedLedgerError, and
     SourceError when the look lists an id twice.
     """
-    state = _State() if ledger is None else _read(ledger, where)
+    state = LedgerState() if ledger is None else read_ledger(ledger, where)
     listed = _by_id(look.items)
     if forgotten:
         _leave_out(state, forgotten)
@@ -112,12 +106,12 @@ def assign(
         absent=tuple(sorted(gone - dropped)),
         unchanged=len(known) - len(gone) - len(changed),
     )
-    return _json(state), _held(state), changes
+    return ledger_json(state), _held(state), changes
 
 
 def as_it_stands(ledger: Any, where: str = "the ledger") -> list[LedgerSlot]:
     """The slots of a ledger that hold anything, by number, without another look. Raises DamagedLedgerError."""
-    return _held(_read(ledger, where))
+    return _held(read_ledger(ledger, where))
 
 
 def place_of(opened: str, number: int) -> str:
@@ -127,9 +121,9 @@ def place_of(opened: str, number: int) -> str:
 
 def without(ledger: Any, forgotten: Callable[[str], bool], where: str = "the ledger") -> dict[str, Any]:
     """The ledger without the items that are forgotten, which moves nobody else. Raises DamagedLedgerError."""
-    state = _read(ledger, where)
+    state = read_ledger(ledger, where)
     _leave_out(state, forgotten)
-    return _json(state)
+    return ledger_json(state)
 
 
 def within(slots: Sequence[LedgerSlot], max_bytes: int | None) -> list[LedgerSlot]:
@@ -153,29 +147,12 @@ def within(slots: Sequence[LedgerSlot], max_bytes: int | None) -> list[LedgerSlo
     return kept
 
 
-@dataclass
-class _Slot:
-    """A slot while the ledger is brought up to date; items by native id, in first-seen order."""
-
-    opened: str
-    items: dict[str, SlotItem] = field(default_factory=dict)
-
-
-@dataclass
-class _State:
-    """A ledger while it is brought up to date. `open` says whether the last slot takes more."""
-
-    looks: int = 0
-    open: bool = False
-    slots: list[_Slot] = field(default_factory=list)
-
-
-def _leave_out(state: _State, forgotten: Callable[[str], bool]) -> None:
+def _leave_out(state: LedgerState, forgotten: Callable[[str], bool]) -> None:
     for slot in state.slots:
         slot.items = {native_id: item for native_id, item in slot.items.items() if not forgotten(native_id)}
 
 
-def _held(state: _State) -> list[LedgerSlot]:
+def _held(state: LedgerState) -> list[LedgerSlot]:
     slots = enumerate(state.slots)
     return [LedgerSlot(number, slot.opened, tuple(slot.items.values())) for number, slot in slots if slot.items]
 
@@ -195,7 +172,7 @@ def _placed(item: Item, look: int) -> SlotItem:
     return SlotItem(item.native_id, item.fingerprint, item.size, item.url, item.created, dict(item.meta), look)
 
 
-def _place(state: _State, new: Sequence[Item], slot_bytes: int, opened: str) -> None:
+def _place(state: LedgerState, new: Sequence[Item], slot_bytes: int, opened: str) -> None:
     """Assign the new items, sorted by native id, to the open slot and to slots opened for them."""
     if not new:
         return
@@ -203,67 +180,8 @@ def _place(state: _State, new: Sequence[Item], slot_bytes: int, opened: str) -> 
     held = sum(item.size for item in state.slots[-1].items.values()) if state.open else 0
     for item in new:
         if not state.open or held + item.size > slot_bytes or item.size >= slot_bytes:
-            state.slots.append(_Slot(opened))
+            state.slots.append(SlotState(opened))
             held = 0
         state.slots[-1].items[item.native_id] = _placed(item, state.looks)
         held += item.size
         state.open = held < slot_bytes
-
-
-def _json(state: _State) -> dict[str, Any]:
-    slots = [
-        {"opened": slot.opened, "items": [item_record(item) for item in slot.items.values()]} for slot in state.slots
-    ]
-    return {"format": FORMAT, "looks": state.looks, "open": state.open, "slots": slots}
-
-
-def _read(ledger: Any, where: str) -> _State:
-    """The state behind a ledger's JSON. Raises DamagedLedgerError when it is none, or contradicts itself."""
-    try:
-        if ledger["format"] != FORMAT:
-            raise DamagedLedgerError(
-                f"{where} has format {ledger['format']!r}, this version reads {FORMAT}: use the version of Textmill "
-                "that wrote it."
-            )
-        slots = [
-            _Slot(_text(slot["opened"]), {record["native_id"]: _item(record) for record in slot["items"]})
-            for slot in ledger["slots"]
-        ]
-        state = _State(_number(ledger["looks"]), ledger["open"] is True, slots)
-        recorded = sum(len(slot["items"]) for slot in ledger["slots"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedLedgerError(f"{where} is damaged ({error!r}). {_REMEDY}") from error
-    items = [item for slot in slots for item in slot.items.values()]
-    if len({item.native_id for item in items}) != recorded:
-        raise DamagedLedgerError(f"{where} is damaged (an item has two places). {_REMEDY}")
-    if items and not 1 <= min(item.look for item in items) <= max(item.look for item in items) <= state.looks:
-        raise DamagedLedgerError(f"{where} is damaged (an item of a look after the last, {state.looks}). {_REMEDY}")
-    return state
-
-
-_REMEDY = "Delete it: the next run assigns all items anew, and rebuilds what that changes."
-
-
-def _item(record: dict[str, Any]) -> SlotItem:
-    url, created, meta = record.get("url"), record.get("created"), record.get("meta", {})
-    return SlotItem(
-        native_id=_text(record["native_id"]),
-        fingerprint=_text(record["fingerprint"]),
-        size=_number(record["bytes"]),
-        url=None if url is None else _text(url),
-        created=None if created is None else _text(created),
-        meta=dict(meta),
-        look=_number(record["look"]),
-    )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} should be a text")
-    return value
-
-
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{value!r} should be a whole number, not negative")
-    return value

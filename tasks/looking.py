@@ -14,7 +14,8 @@ from data.facts import TO_ASK_AGAIN, counted
 from data.forgetting.tombstones import read_tombstones
 from data.ledger import Changes, LedgerSlot, as_it_stands, assign, place_of, within, without
 from data.manifest import ArtifactRef, Identity
-from data.sources.base import SlotItem, SourceConfig, of_source, slot_identity
+from data.sources.base import SlotItem, SourceConfig, of_source
+from data.sources.identity import slot_identity
 from data.sources.known import note_source, source_id
 from data.sources.pack import read_items
 from data.store import Store

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.facts import Facts
+from data.housekeeping.claims import collection
 from data.housekeeping.collecting import carry_out, plan
 from data.housekeeping.lineage import Lineage
-from data.housekeeping.usage import Usage, collection
+from data.housekeeping.usage import Usage
 from data.locks import owner_lock
 from data.manifest import Identity
 from data.refs import RefMovedError, Refs

@@ -21,7 +21,7 @@ from data.forgetting.purging import carry_out
 from data.forgetting.search import NotHeldError, Wanted
 from data.forgetting.taint import tainted
 from data.forgetting.tombstones import author_hash
-from data.housekeeping.usage import collection
+from data.housekeeping.claims import collection
 from data.manifest import Identity
 from data.sources.chats.pseudonyms import KeyedNames, _derive
 from data.sources.known import known_sources

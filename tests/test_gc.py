@@ -16,10 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.facts import Facts
+from data.housekeeping import claims as claiming
 from data.housekeeping import collecting, usage
+from data.housekeeping.claims import collection
 from data.housekeeping.collecting import carry_out, plan
 from data.housekeeping.lineage import Lineage
-from data.housekeeping.usage import Usage, collection, ended_runs, runs_in_progress
+from data.housekeeping.usage import Usage, ended_runs, runs_in_progress
 from data.manifest import Identity
 from data.store import Store
 from flows.cli import app, run_app
@@ -280,11 +282,11 @@ def test_a_claim_that_grows_old_is_made_anew(tmp_path, monkeypatch):
     store = Store(tmp_path)
     for number in range(6):
         publish(store, "raw", number)
-    monkeypatch.setattr(usage.Claim, "is_fresh", property(lambda claim: next(fresh)))
+    monkeypatch.setattr(claiming.Claim, "is_fresh", property(lambda claim: next(fresh)))
     fresh = itertools.cycle([True, True, False])
     claims = []
-    take = usage.Claim.take
-    monkeypatch.setattr(usage.Claim, "take", lambda self, keys: (claims.append(len(keys)), take(self, keys)))
+    take = claiming.Claim.take
+    monkeypatch.setattr(claiming.Claim, "take", lambda self, keys: (claims.append(len(keys)), take(self, keys)))
     lineage = Lineage(store)
     carry_out(lineage, plan(lineage, []), list)
     assert claims == [6, 4, 2] and keys(store) == set()

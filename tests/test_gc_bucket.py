@@ -2,7 +2,8 @@
 
 import threading
 
-from data.housekeeping.usage import Usage, collection, runs_in_progress
+from data.housekeeping.claims import collection
+from data.housekeeping.usage import Usage, runs_in_progress
 from tests.test_bucket_store import machine  # noqa: F401 - a fixture
 from tests.test_gc import chain, collect, ended_run, keys, publish
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.ledger import DamagedLedgerError, as_it_stands, assign, within
+from data.ledger import as_it_stands, assign, within
+from data.ledger_json import DamagedLedgerError
 from data.sources.base import Item, Look, SourceError
 
 

@@ -10,8 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from data.formats import decoding
 from data.ledger import assign
-from data.sources.base import Item, Look, SlotItem, content_fingerprint, slot_identity
+from data.sources.base import Item, Look, SlotItem
 from data.sources.folder import FolderConfig
+from data.sources.identity import content_fingerprint, slot_identity
 from data.sources.pack import DamagedPackError, EarlierPacks, PackReader, PackWriter, read_items
 from data.sources.python_docs import PythonDocsConfig
 from data.sources.registry import AnySource

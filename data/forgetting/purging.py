@@ -22,11 +22,12 @@ from data.forgetting.holdings import Holdings
 from data.forgetting.plan import REMOVED, Gone, Plan
 from data.forgetting.tombstones import Request, Tombstones, bury
 from data.formats.base import Reading
+from data.housekeeping.claims import Claim, collection
 from data.housekeeping.removal import remove_each
-from data.housekeeping.usage import Claim, collection
 from data.ledger import as_it_stands, place_of, without
 from data.manifest import ArtifactRef, Manifest
-from data.sources.base import SlotItem, items_identity
+from data.sources.base import SlotItem
+from data.sources.identity import items_identity
 from data.sources.pack import PackReader, PackWriter, content_bytes, read_items
 from data.store import Build, Store
 

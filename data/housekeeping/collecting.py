@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.housekeeping.claims import Claim, collection
 from data.housekeeping.lineage import Lineage, Place, size_of
 from data.housekeeping.removal import remove_each
-from data.housekeeping.usage import Claim, collection
 from data.manifest import Manifest
 from data.store import Store
 

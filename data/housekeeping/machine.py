@@ -1,4 +1,6 @@
-"""Where a process works, so that others can tell whether they could see it alive: machine and folder, by name and mark.
+"""Who uses a store, and whether they are alive: by their lock where this machine can see it, else by their last word.
+
+Where a process works is known by machine and folder, by name and mark.
 
 The mark is made once in each folder, as two machines, or containers, may have the very same names.
 """
@@ -6,11 +8,36 @@ The mark is made once in each folder, as two machines, or containers, may have t
 import fcntl
 import os
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 from data.files import storage_errors
+from data.locks import is_held
 
 MARK = ".machine"  # file in the folder
+
+
+def lock_of(root: Path, kind: str, one: str) -> Path:
+    """The owner lock of a run or a collection, in the work folder of the store at `root`."""
+    return root / "work" / f"{kind}-{one}.lock"
+
+
+def is_alive(root: Path, kind: str, one: str, place: str, said: str, lease: float) -> bool:
+    """Whether somebody who works at `place` is there still: of this folder whoever holds their lock, of another one
+    whoever spoke in the last `lease` seconds; `said` is their last word, as `now` gave it."""
+    if is_place_of(root, place):
+        return is_held(lock_of(root, kind, one))
+    return (datetime.now(UTC) - datetime.fromisoformat(said)).total_seconds() < lease
+
+
+def now() -> str:
+    """ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def this_process() -> str:
+    """For people."""
+    return f"process {os.getpid()} on {os.uname().nodename}"
 
 
 def place_of(root: Path) -> str:

@@ -2,40 +2,35 @@
 
     running/<recipe>   runs in progress, by id; those that were killed stay until the next run of the recipe
     runs/<recipe>      the newest runs that ended, oldest first
-    collecting         what a collection (`data.housekeeping.collecting`) is removing at this moment
 
-A run notes keys, then reads what is being removed, and only then looks the keys up. A collection notes what it is about
-to remove, then reads what runs use, and only then removes. So one of them always sees the other: the run waits until
-the removal is over, or the collection lets the artifact be. An ended run is noted in `runs` before it leaves `running`;
-whoever reads must read in that order, too. Works for every store whose refs take one write after the other.
+A run notes keys, then reads what is being removed (data/housekeeping/claims.py), and only then looks the keys up. A
+collection notes what it is about to remove, then reads what runs use, and only then removes. So one of them always sees
+the other: the run waits until the removal is over, or the collection lets the artifact be. An ended run is noted in
+`runs` before it leaves `running`; whoever reads must read in that order, too. Works for every store whose refs take one
+write after the other.
 """
 
 import logging
-import os
-import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from data import ending
 from data.errors import TextmillError
 from data.files import make_folder
-from data.housekeeping.machine import is_place_of, place_of
-from data.locks import is_held, owner_lock
+from data.housekeeping.claims import being_removed
+from data.housekeeping.machine import is_alive, lock_of, now, place_of, this_process
+from data.locks import owner_lock
 from data.manifest import ArtifactRef
-from data.refs import Snapshot
 from data.store import Store
 
 log = logging.getLogger(__name__)
 
-RUNNING, RUNS, COLLECTING = "running", "runs", "collecting"
+RUNNING, RUNS = "running", "runs"
 KEPT_RUNS = 20  # ended ones by recipe: so many that came to a model, and so many that did not
 RUN_LEASE = 14 * 86_400.0  # seconds after its last word for which a run of another machine counts as alive
-COLLECTION_LEASE = 600.0  # the same for a collection, which speaks more often
 POLL = 0.1  # seconds between two looks whether a removal is over
 
 Outcome = Literal["running", "done", "failed", "killed"]
@@ -87,7 +82,7 @@ class Usage:
         self._used.setdefault(stage, set()).update(keys)
         new = set(keys).difference(noted)
         if new or begins:
-            self._record = replace(record, said=_now(), keys={**record.keys, stage: sorted(new.union(noted))})
+            self._record = replace(record, said=now(), keys={**record.keys, stage: sorted(new.union(noted))})
             self._write(self._record)
             new = new.union(*record.keys.values()) if begins else new
             while not new.isdisjoint(being_removed(self.store)):
@@ -99,7 +94,7 @@ class Usage:
             return
         try:
             used = {stage: sorted(keys) for stage, keys in self._used.items()}
-            ended = replace(record, recipe=recipe, said=_now(), keys=used, outcome=outcome, trained=trained)
+            ended = replace(record, recipe=recipe, said=now(), keys=used, outcome=outcome, trained=trained)
             _remember(self.store, ended)
             self.store.refs.update(f"{RUNNING}/{record.recipe}", lambda value: _without(value, [record.id]))
         except TextmillError as error:
@@ -121,17 +116,17 @@ class Usage:
 
     def _begin(self, recipe: str) -> RunRecord:
         """Take the owner lock of a new run, and note the earlier runs of the recipe that were killed as such."""
-        now, new = _now(), uuid.uuid4().hex[:8]
+        began, new = now(), uuid.uuid4().hex[:8]
         make_folder(self.store.root / "work")
-        self._held.enter_context(owner_lock(_lock("run", self.store, new)))
+        self._held.enter_context(owner_lock(lock_of(self.store.root, "run", new)))
         dead = [one for one in _running(self.store, recipe) if not _is_alive(self.store, one)]
         for one in dead:
             _remember(self.store, replace(one, outcome="killed"))
         if dead:
             self.store.refs.update(f"{RUNNING}/{recipe}", lambda value: _without(value, [one.id for one in dead]))
-        process = f"process {os.getpid()} on {os.uname().nodename}"
+        process = this_process()
         last = (self.store.refs.read(f"{RUNS}/{recipe}").value or [{"keys": {}}])[-1]["keys"]
-        return RunRecord(new, recipe, now, now, place_of(self.store.root), process, last)
+        return RunRecord(new, recipe, began, began, place_of(self.store.root), process, last)
 
     def _write(self, record: RunRecord) -> None:
         value = asdict(record)
@@ -168,68 +163,6 @@ def ended_runs(store: Store) -> list[RunRecord]:
     return [*ended, *dead]
 
 
-def being_removed(store: Store) -> frozenset[str]:
-    """Keys that a collection is removing now; none when its process is gone."""
-    value = store.refs.read(COLLECTING).value
-    return frozenset(value["keys"]) if value and _collects(store, value) else frozenset()
-
-
-class Claim:
-    """What a collection is about to remove."""
-
-    def __init__(self, store: Store, new: str) -> None:
-        self.store, self.id = store, new
-        self._said = time.monotonic()
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether other machines are sure to respect it still."""
-        return time.monotonic() - self._said < COLLECTION_LEASE / 2
-
-    def keep(self) -> None:
-        """Let others know that this is still at work, if they may come to doubt it; claims no keys."""
-        if not self.is_fresh:
-            self.take(())
-
-    def take(self, keys: Collection[str]) -> None:
-        """Claim these keys, and none of those before. Raises TextmillError when another collection has taken over."""
-        seen = self.store.refs.read(COLLECTING)
-        if seen.value is None or seen.value["id"] != self.id:
-            raise TextmillError(f"Another process began to clean up in {self.store.where}: run this again after it.")
-        self._write(seen, keys)
-
-    def _write(self, seen: Snapshot, keys: Collection[str]) -> None:
-        process = f"process {os.getpid()} on {os.uname().nodename}"
-        value = {
-            "id": self.id,
-            "place": place_of(self.store.root),
-            "process": process,
-            "said": _now(),
-            "keys": sorted(keys),
-        }
-        self._said = time.monotonic()
-        self.store.refs.swap(COLLECTING, seen.token, value)
-
-
-@contextmanager
-def collection(store: Store) -> Iterator[Claim]:
-    """Be the one collection of a store, or forget, which nobody may collect beside. Raises TextmillError when there is
-    another one."""
-    claim = Claim(store, uuid.uuid4().hex[:8])
-    make_folder(store.root / "work")
-    with owner_lock(_lock("gc", store, claim.id)):
-        seen = store.refs.read(COLLECTING)
-        if seen.value and _collects(store, seen.value):
-            raise TextmillError(
-                f"{seen.value['process']} is cleaning up in {store.where} since {seen.value['said'][:19]}: wait for it."
-            )
-        claim._write(seen, ())
-        try:
-            yield claim
-        finally:
-            store.refs.update(COLLECTING, lambda value: None if value and value["id"] == claim.id else value)
-
-
 def _remember(store: Store, run: RunRecord) -> None:
     """Note an ended run as the newest of its recipe, in place of one that used the very same."""
 
@@ -263,24 +196,4 @@ def _without(value: Mapping[str, Any] | None, ids: Collection[str]) -> dict[str,
 
 
 def _is_alive(store: Store, run: RunRecord) -> bool:
-    if is_place_of(store.root, run.place):
-        return is_held(_lock("run", store, run.id))
-    return _age(run.said) < RUN_LEASE
-
-
-def _collects(store: Store, value: Mapping[str, Any]) -> bool:
-    if is_place_of(store.root, value["place"]):
-        return is_held(_lock("gc", store, value["id"]))
-    return _age(value["said"]) < COLLECTION_LEASE
-
-
-def _lock(kind: str, store: Store, one: str) -> Path:
-    return store.root / "work" / f"{kind}-{one}.lock"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _age(said: str) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(said)).total_seconds()
+    return is_alive(store.root, "run", run.id, run.place, run.said, RUN_LEASE)

@@ -5,10 +5,8 @@ bring these items of one slot, as they are. `read`: which documents do the fetch
 which slot is decided between the first two, by data/ledger.py; where slots are kept is no source's matter either.
 """
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +36,7 @@ class Item:
     """One thing that a source can fetch: a file, a page, a month of a channel, a row group.
 
     native_id    the source's own name for it, unique in the source and stable over time; encodable as UTF-8
-    fingerprint  changes whenever the content does: `content_fingerprint`, or upstream's mark (ETag, revision)
+    fingerprint  changes whenever the content does: sha256 of it, or upstream's mark (ETag, revision)
     size         bytes, as they will lie in the slot; an estimate where upstream does not tell
     url          where a reader finds it, if anywhere
     created      when its content was written, ISO 8601, if known
@@ -225,38 +223,3 @@ class SourceConfig(BaseModel, ABC):
 
         Holds one document and a few buffers in memory. `note` gets the warnings about documents that were read.
         """
-
-
-def content_fingerprint(chunks: Iterable[bytes]) -> str:
-    """The fingerprint of content at hand: sha256 of its bytes."""
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def item_record(item: SlotItem) -> dict[str, Any]:
-    """An item as JSON: what a line of items.jsonl says of it, its place in content.bin aside."""
-    record: dict[str, Any] = {
-        "native_id": item.native_id,
-        "fingerprint": item.fingerprint,
-        "bytes": item.size,
-        "look": item.look,
-    }
-    extra = {"url": item.url, "created": item.created, "meta": dict(item.meta) or None}
-    return record | {name: value for name, value in extra.items() if value is not None}
-
-
-def slot_identity(source: SourceConfig, items: Iterable[SlotItem]) -> dict[str, Any]:
-    """What determines the bytes of a fetched slot: the source's settings, and all that is known of its items.
-
-    The items enter as one digest, so that manifests stay small; the slot's items.jsonl lists them.
-    """
-    return {**source.identity(), "items": items_identity(items)}
-
-
-def items_identity(items: Iterable[SlotItem]) -> dict[str, Any]:
-    """The items' part of a fetched slot's identity."""
-    records = [item_record(item) for item in items]
-    text = json.dumps(records, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return {"count": len(records), "sha256": hashlib.sha256(text.encode()).hexdigest()}

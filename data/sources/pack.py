@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from data.facts import Progress, no_progress
-from data.sources.base import SlotItem, SourceError, item_record
+from data.sources.base import SlotItem, SourceError
+from data.sources.identity import item_record
 
 ITEMS_FILE = "items.jsonl"
 CONTENT_FILE = "content.bin"

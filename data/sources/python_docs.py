@@ -18,19 +18,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from data.facts import Facts, Progress, no_progress
-from data.sources.base import (
-    Item,
-    Look,
-    Note,
-    Problem,
-    RawDocument,
-    SlotItem,
-    SourceConfig,
-    SourceError,
-    content_fingerprint,
-    no_note,
-)
+from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.docstrings import builtin_module_text, builtin_modules, module_files, module_text
+from data.sources.identity import content_fingerprint
 from data.sources.pack import ChangedSinceLookError, PackReader, PackWriter, read_items
 
 _MEANING = 1  # of the texts; raised by hand when another text is made of the same Python
