@@ -1,16 +1,15 @@
 """A dataset on the Hugging Face hub: Parquet, JSON lines or CSV, by id, config, revision, split and columns.
 
-This module ties together what data/sources/hub/files.py chooses, items.py cuts, fetching.py brings, rows.py and
+This module ties together what data/sources/hub/looking.py finds, items.py cuts, fetching.py brings, reading.py and
 row_documents.py read; client.py talks to the hub. A look asks for the commit first: as long as it is the one of the
 look before, nothing else is asked for. Items carry the commit that last touched their file, and are served from it.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,24 +17,23 @@ from pydantic import Field, field_validator
 
 from data.facts import Facts, Progress, no_progress
 from data.formats.base import Tally
-from data.formats.decompression import decompress
 from data.formats.ids import UniqueIds
 from data.sources.base import Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
-from data.sources.hub.client import CONVERTED, PUBLIC_HUB, Hub, HubFile, NotOnHubError
+from data.sources.hub.client import PUBLIC_HUB, Hub
 from data.sources.hub.fetching import fetch_items
-from data.sources.hub.files import Selection, Wanted, kind_of, select
+from data.sources.hub.files import Wanted, kind_of
 from data.sources.hub.items import PART, Footers, Plan, Route, list_items
+from data.sources.hub.looking import new_selection, peek, remember, remembered_selection
+from data.sources.hub.reading import item_rows
 from data.sources.hub.row_documents import Origin, documents, joined_documents
-from data.sources.hub.rows import Fields, Rows, Unreadable, parquet_rows
-from data.sources.hub.text_rows import csv_rows, json_rows
-from data.sources.pack import CONTENT_FILE, DamagedPackError, PackedItem, PackReader, PackWriter, read_items
+from data.sources.hub.rows import Fields
+from data.sources.pack import CONTENT_FILE, PackReader, PackWriter, read_items
 from data.sources.secrets import secret
 from data.sources.settings import ServerAddress
 
 _MAX_NAMED = 20
 _TAKEN = "its texts were taken from self-published books, most of them under copyright; using them is at your own risk"
 _WARNINGS = {"bookcorpus/bookcorpus": _TAKEN, "bookcorpus": _TAKEN}
-_PEEK_BYTES = 1 << 18  # of a JSONL or CSV file, to see whether it has the text column
 
 
 class HuggingFaceConfig(SourceConfig):
@@ -160,18 +158,17 @@ class HuggingFaceConfig(SourceConfig):
         hub = self._hub()
         asked = [self.location(), self._fields().names()]
         known: dict[str, Any] = memo if isinstance(memo, dict) and memo.get("asked") == asked else {}
-        selection = self._unchanged(hub, known) or self._select(hub, known)
+        wanted = Wanted(self.config, self.split, self.files)
+        selection = remembered_selection(hub, known, self.revision) or new_selection(hub, known, self.revision, wanted)
         footers = Footers(hub, self._fields().names(), known.get("footers"))
         listed = list_items(selection.files, footers, self._plan())
-        peeked = self._peek(hub, selection.files[0], known.get("peeked"))
+        peeked = peek(hub, selection.files[0], known.get("peeked"), self._fields(), self.id)
         if not listed.items:
             raise SourceError(self._nothing_to_read(listed.problems))
         items = sorted(listed.items, key=lambda item: item.native_id)
         remembered = {
             "asked": asked,
-            "commits": selection.commits,
-            "files": [[one.path, one.size, one.oid, one.sha256, one.commit] for one in selection.files],
-            "problems": [[one.what, one.where, one.why] for one in selection.problems],
+            **remember(selection),
             "footers": footers.entries,
             "peeked": peeked,
         }
@@ -218,60 +215,12 @@ class HuggingFaceConfig(SourceConfig):
                 is_parquet = kind_of(part["path"]) == ("parquet", None)
                 name = part["path"] if is_parquet else item.native_id
                 origin = Origin(name, item.url, item.created, meta, item.offset, part.get("rows"))
-                found = self._rows(reader, raw, item, fields)
+                found = item_rows(reader, raw, item, fields)
                 if self.join_rows:
                     yield from joined_documents(found, fields, origin, self.join_rows, self.row_separator)
                 else:
                     yield from documents(found, fields, origin, ids, tally)
         tally.tell(note, None)
-
-    def _rows(self, reader: PackReader, raw: Path, item: PackedItem, fields: Fields) -> Iterator[Rows | Unreadable]:
-        kind = kind_of(item.meta[PART]["path"])
-        if kind == ("parquet", None):
-            with (raw / CONTENT_FILE).open("rb") as content:
-                yield from parquet_rows(content, item.offset, item.size, fields)
-        elif kind is not None:
-            yield from _text_rows(kind, lambda: reader.chunks(item), item.meta[PART]["path"], fields)
-        else:
-            raise DamagedPackError(f"{raw}: {item.native_id} is of no kind that this version reads.")
-
-    def _unchanged(self, hub: Hub, known: Mapping[str, Any]) -> Selection | None:
-        """The selection of an earlier look, if all revisions that it looked at are where they were."""
-        try:
-            commits = {str(revision): str(commit) for revision, commit in known["commits"].items()}
-            files = tuple(_file(*one) for one in known["files"])
-            problems = tuple(Problem(*one) for one in known["problems"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return None
-        if not files or self.revision not in commits or not commits.keys() <= {self.revision, CONVERTED}:
-            return None
-        with suppress(NotOnHubError):
-            if all(hub.commit(revision) == commit for revision, commit in commits.items()):
-                return Selection(files, problems, commits)
-        return None
-
-    def _select(self, hub: Hub, known: Mapping[str, Any]) -> Selection:
-        """What is there now; the commits that last touched files are asked for where they are not known."""
-        selection = select(hub, self.revision, Wanted(self.config, self.split, self.files))
-        before: dict[tuple[str, str], str] = {}
-        with suppress(TypeError, ValueError):
-            before = {(path, oid): commit for path, _, oid, _, commit in known.get("files", ())}
-        new = [one for one in selection.files if (one.path, one.oid) not in before]
-        commit = list(selection.commits.values())[-1]
-        asked = {one.path: one.commit for one in hub.with_commits(commit, new)}
-        files = (replace(one, commit=before.get((one.path, one.oid)) or asked[one.path]) for one in selection.files)
-        return Selection(tuple(files), selection.problems, selection.commits)
-
-    def _peek(self, hub: Hub, file: HubFile, known: Any) -> Any:
-        """See whether the first file, if it is JSONL or CSV, has the text column; returns what the memo shall hold."""
-        kind = kind_of(file.path)
-        if kind is None or kind[0] == "parquet" or not file.size or known == [file.oid, self.text_field]:
-            return known
-        beginning = partial(hub.read, file, 0, min(file.size, _PEEK_BYTES))
-        first = next(_text_rows(kind, beginning, file.path, self._fields()), None)
-        if isinstance(first, Unreadable) and first.what == "wrong_column":
-            raise SourceError(f"{self._named(file.path)} {first.why}. Set text_field and its like to columns it has.")
-        return [file.oid, self.text_field]
 
     def _fields(self) -> Fields:
         return Fields(self.text_field, self.id_field, self.url_field, self.date_field)
@@ -290,26 +239,7 @@ class HuggingFaceConfig(SourceConfig):
                 token = secret("HF_TOKEN")
         return Hub(endpoint, self.id, token)
 
-    def _named(self, path: str) -> str:
-        return f"Dataset {self.id}: {path}"
-
     def _nothing_to_read(self, problems: Sequence[Problem]) -> str:
         found = "; ".join(str(problem) for problem in problems[:_MAX_NAMED]) or "no file has any rows"
         remedy = "Correct text_field, id_field, url_field and date_field, or choose other files."
         return f"Dataset {self.id} holds nothing that can be read ({found}). {remedy}"
-
-
-def _file(path: Any, size: Any, oid: Any, sha256: Any, commit: Any) -> HubFile:
-    """A file as the memo has it."""
-    return HubFile(str(path), int(size), str(oid), bool(sha256), str(commit))
-
-
-def _text_rows(
-    kind: tuple[str, str | None], chunks: Callable[[], Iterator[bytes]], path: str, fields: Fields
-) -> Iterator[Rows | Unreadable]:
-    def plain() -> Iterator[bytes]:
-        return decompress(chunks(), kind[1]) if kind[1] else chunks()
-
-    if kind[0] == "jsonl":
-        return json_rows(plain(), fields)
-    return csv_rows(plain, fields, "\t" if ".tsv" in path.lower()[-8:] else ",")
