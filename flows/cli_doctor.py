@@ -14,7 +14,7 @@ from data.errors import TextmillError
 from flows.doctor import disk, environment, gpu, secrets, server
 from flows.doctor.finding import Finding, fail, ok, warn
 from flows.recipes import load_deployments, load_recipe, recipe_values
-from flows.settings import prepare_prefect
+from flows.settings import home_of, prepare_prefect
 from tasks.runtime import open_store
 
 JUMP = 0.5  # seconds by which the wall clock may differ from the one that never jumps, while we look
@@ -45,7 +45,7 @@ def examine() -> list[Finding]:
     told = dict(os.environ)
     prepare_prefect(told)
     findings = [environment.check_python(), environment.check_venv(), *environment.check_pins()]
-    findings += _store_findings(server.home_of(told))
+    findings += _store_findings(home_of(told))
     findings += _recipe_findings(told)
     findings.append(gpu.check_gpu(probe))
     findings.append(check_jump(time.time() - wall, time.monotonic() - steady))

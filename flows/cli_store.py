@@ -9,6 +9,7 @@ from data.manifest import ArtifactRef, Manifest
 from data.store import Store
 from data.verification import OBSERVED
 from flows.recipe import RecipeError, unknown_name
+from flows.sizes import size
 from tasks.champions import resolve
 from tasks.misses import brief, changed_fields, nearest_to
 from tasks.registry import STAGES
@@ -37,8 +38,8 @@ def list_artifacts(
     stages = [stage] if stage else [one for one in STAGES if one in store.stages()]
     for one in stages:
         for manifest in store.manifests(one):
-            size = sum(entry.bytes for entry in manifest.files.values())
-            print(f"{manifest.created[:19]}Z  {_size(size):>9}  {manifest.ref}")
+            total = sum(entry.bytes for entry in manifest.files.values())
+            print(f"{manifest.created[:19]}Z  {size(total):>9}  {manifest.ref}")
 
 
 def show(ref: RefArgument) -> None:
@@ -162,11 +163,3 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for name, item in value.items():
         found |= _flat(item, f"{prefix}.{name}" if prefix else str(name))
     return found
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -214,11 +213,6 @@ def database_url(text: str) -> str:
             f"The database is {shown!r}, but it must be `local` or an address such as postgresql://user@host/prefect."
         )
     return f"{kind}://{rest}"
-
-
-def home_of(environment: Mapping[str, str]) -> Path:
-    """Where Prefect, and so its database, lives: PREFECT_HOME, else the folder that Prefect takes by itself."""
-    return Path(environment.get("PREFECT_HOME") or "~/.prefect").expanduser()
 
 
 def folder_beside(home: Path) -> Path:

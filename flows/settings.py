@@ -4,7 +4,8 @@ Imports nothing of Prefect, so that a command can settle them first.
 """
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 
 from tasks.runtime import PROJECT_ROOT
 
@@ -26,6 +27,11 @@ DEFAULTS = {
     "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P7D",
 }
 _OWN_HOME_UNLESS = ("PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+
+
+def home_of(environment: Mapping[str, str]) -> Path:
+    """Where Prefect, and so its database, lives: PREFECT_HOME, else the folder that Prefect takes by itself."""
+    return Path(environment.get("PREFECT_HOME") or "~/.prefect").expanduser()
 
 
 def prepare_prefect(environment: MutableMapping[str, str] = os.environ) -> None:

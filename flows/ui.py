@@ -15,9 +15,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from data.errors import TextmillError
-from flows.postgres import Postgres, database_url, folder_beside, home_of
+from flows.postgres import Postgres, database_url, folder_beside
 from flows.recipe import RecipeError
-from flows.settings import prepare_prefect
+from flows.settings import home_of, prepare_prefect
 from tasks.runtime import PROJECT_ROOT
 
 POOL = "local"

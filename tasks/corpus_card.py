@@ -15,7 +15,7 @@ from tasks.corpus_facts import OWN_STEPS, SCORES_SAY, CorpusFacts, TextFlow, gat
 from tasks.corpus_parts import Part
 from tasks.markdown import block, code, plain, table
 from tasks.progress import run_logger
-from tasks.report_observed import Drop, read_drops
+from tasks.report_drops import Drop, read_drops
 from tasks.report_page import byte_size, compact, data_url, number, visible
 from tasks.run import Run
 from tasks.run_card import MAX_PICTURE_BYTES, card_key

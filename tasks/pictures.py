@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from tasks.report_observed import Curve, Curves
+from tasks.report_learning import Curve, Curves
 
 INCHES = (6.4, 4.0)
 DOTS_PER_INCH = 160  # a picture is 1024 x 640 pixels, sharp at half that size

@@ -16,18 +16,10 @@ from tasks.corpus_facts import CorpusFacts, gather_corpus_facts
 from tasks.corpus_parts import Part, with_drops
 from tasks.plan_table import rows
 from tasks.registry import identity
+from tasks.report_builds import read_builds, read_notes, read_versions, trace
+from tasks.report_drops import read_boilerplate, read_drops
 from tasks.report_facts import INDEX_FILE, Made, RunFacts, gather_facts, read_json
-from tasks.report_observed import (
-    Curves,
-    read_boilerplate,
-    read_builds,
-    read_curves,
-    read_drops,
-    read_notes,
-    read_samples,
-    read_versions,
-    trace,
-)
+from tasks.report_learning import Curves, read_curves, read_samples
 from tasks.report_page import example_tokens, render
 from tasks.run import Run
 from tasks.units import Unit, UnitProgress, run_unit

@@ -1,7 +1,8 @@
 """What is known of a finished run, as numbers: gathered from manifests and payloads, before anybody draws anything.
 
 Everything here follows from the payloads that the report cites, so the same artifacts give the same facts; what was
-only observed (curves, timings, notes) is `tasks/report_observed.py`'s matter. A comparison of several runs starts here.
+only observed is told by `tasks/report_learning.py` (curves, samples) and `tasks/report_builds.py` (timings, notes). A
+comparison of several runs starts here.
 """
 
 import json

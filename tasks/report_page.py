@@ -14,8 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data.scores import drawn
 from tasks.corpus_facts import SCORES_SAY, CorpusFacts
+from tasks.report_builds import Note, StageBuilds
+from tasks.report_drops import Boilerplate, Drop
 from tasks.report_facts import RunFacts
-from tasks.report_observed import Boilerplate, Curves, Decode, Drop, Note, PromptSamples, StageBuilds
+from tasks.report_learning import Curves, Decode, PromptSamples
 
 MAX_CHARACTERS = 2_000  # of one text on the page
 EXAMPLE_TOKENS = 24

@@ -17,8 +17,9 @@ from tasks.markdown import block, code, plain, table
 from tasks.progress import run_logger
 from tasks.prompts import written
 from tasks.report import LOSS_PICTURE, PAGE_FILE
+from tasks.report_builds import Note, read_notes, trace
 from tasks.report_facts import Made, SourceFacts, add_up, read_evaluation
-from tasks.report_observed import Note, read_completions, read_notes, trace
+from tasks.report_learning import read_completions
 from tasks.report_page import compact, data_url, decimals, duration, number, visible
 from tasks.run import Run
 

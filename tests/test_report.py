@@ -19,7 +19,7 @@ from tasks.corpus_parts import find_corpus
 from tasks.registry import identity
 from tasks.report import FACTS_FILE, LOSS_PICTURE, PAGE_FILE, report_unit
 from tasks.report_facts import gather_facts
-from tasks.report_observed import read_samples
+from tasks.report_learning import read_samples
 from tasks.run import Run, StageRecord
 from tasks.runtime import Runtime
 from tests.corpus_toys import SENTENCES, toy_corpus

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from data.errors import TextmillError
 from data.locks import owner_lock_if_free
-from data.manifest import ArtifactRef, Manifest
+from data.manifest import Manifest, ref_in
 from data.store import Store
-from flows.doctor.finding import Finding, fail, ok, size, warn
+from flows.doctor.finding import Finding, fail, ok, warn
+from flows.sizes import size
 
 LEAST_FREE = 100_000_000  # bytes, below which a run of any use fails
 NAMED = 3  # unfinished works that are named
@@ -57,16 +58,10 @@ def last_run_bytes(store: Store) -> int:
             if text not in seen:
                 seen.add(text)
                 try:
-                    waiting.append(store.manifest(_ref(text)))
+                    waiting.append(store.manifest(ref_in(text)))
                 except TextmillError:
                     continue  # deleted since: the next run builds it again
     return total
-
-
-def _ref(text: str) -> ArtifactRef:
-    stage, _, label = text.partition("/")
-    name, _, key = label.rpartition("-")
-    return ArtifactRef(stage, name, key, "")
 
 
 def newest_manifest(store: Store) -> Manifest | None:

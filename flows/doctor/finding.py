@@ -26,12 +26,3 @@ def warn(check: str, what: str, remedy: str) -> Finding:
 
 def fail(check: str, what: str, remedy: str) -> Finding:
     return Finding(check, "fail", what, remedy)
-
-
-def size(count: float) -> str:
-    """Bytes for people, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

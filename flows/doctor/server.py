@@ -6,7 +6,6 @@ Asked with plain HTTP: importing Prefect takes longer than all of this.
 import base64
 import http.client
 import json
-import os
 import time
 import tomllib
 import urllib.error
@@ -186,11 +185,6 @@ def check_worker(api: Api, pool: str) -> Finding:
     if not online:
         return warn(check, f"none of {len(workers)} workers is online: runs of deployments wait", start)
     return ok(check, f"{len(online)} online ({kind['type']}): {', '.join(online[:3])}")
-
-
-def home_of(environment: Mapping[str, str] = os.environ) -> Path:
-    """Prefect's folder as Prefect would choose it."""
-    return Path(environment.get("PREFECT_HOME") or "~/.prefect").expanduser()
 
 
 def has_block(api: Api, name: str) -> bool:
