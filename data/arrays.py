@@ -63,3 +63,13 @@ def places_of(range_: Range, hashes: NDArray[np.uint64]) -> slice:
     return slice(
         int(np.searchsorted(hashes, np.uint64(begin))), int(np.searchsorted(hashes, np.uint64(end), side="right"))
     )
+
+
+def entries_with(
+    wanted: NDArray[np.uint64], hashes: NDArray[np.uint64], beside: NDArray[Kind]
+) -> tuple[NDArray[np.uint64], NDArray[Kind]]:
+    """The hashes that are among the wanted ones, which are ascending, and what stands beside them."""
+    if not len(wanted):
+        return hashes[:0], beside[:0]
+    among = wanted.take(np.searchsorted(wanted, hashes), mode="clip") == hashes
+    return hashes[among], beside[among]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.arrays import Range, UnusableArrayError, hash_ranges, open_array
+from data.arrays import Range, UnusableArrayError, entries_with, hash_ranges, open_array
 from data.boilerplate.lines import Hashes
 from data.boilerplate.tables import Counts, LineTable
 
@@ -75,7 +75,7 @@ class LineIndex:
             asked = np.sort(asked, kind="stable")
         parts = [(np.empty(0, np.uint64), np.empty(0, np.uint32))]
         for slot, table in enumerate(self._tables):
-            parts.append(whole[slot] if slot in whole else _among(*table.read(range_), asked))
+            parts.append(whole[slot] if slot in whole else entries_with(asked, *table.read(range_)))
         slots = np.repeat(np.arange(-1, len(self._tables), dtype=np.int32), [len(hashes) for hashes, _ in parts])
         hashes, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(hashes, kind="stable")  # quick, for it is made of few ascending runs; slots ascend
@@ -112,11 +112,3 @@ def merged(parts: Sequence[Mapping[int, FrequentLines]]) -> dict[int, FrequentLi
         slot: FrequentLines._make(map(np.concatenate, zip(*(part[slot] for part in parts), strict=True)))
         for slot in parts[0]
     }
-
-
-def _among(hashes: Hashes, counts: Counts, asked: Hashes) -> tuple[Hashes, Counts]:
-    """The entries whose hash is among those asked for, which are ascending."""
-    if not len(asked):
-        return hashes[:0], counts[:0]
-    chosen = asked.take(np.searchsorted(asked, hashes), mode="clip") == hashes
-    return hashes[chosen], counts[chosen]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.arrays import Range, hash_ranges, let_go
+from data.arrays import Range, entries_with, hash_ranges, let_go
 from data.near.bands import BandTable, similarities
 from data.near.config import NearConfig
 from data.near.shingles import Hashes, Ints
@@ -103,7 +103,7 @@ class NearIndex:
         hashes = np.sort(np.concatenate([np.empty(0, np.uint64), *(one for one, _ in whole.values())]), kind="stable")
         parts = []
         for slot, table in enumerate(self._tables):
-            its_hashes, its_rows = whole[slot] if slot in whole else _shared(*table.read(range_), hashes)
+            its_hashes, its_rows = whole[slot] if slot in whole else entries_with(hashes, *table.read(range_))
             number = np.full(len(its_hashes), slot, np.int32)
             parts.append((its_hashes, number, its_rows, np.full(len(its_hashes), slot in self._wanted)))
         if not parts:
@@ -144,14 +144,6 @@ def join_near(
 def merged(parts: Sequence[Matches]) -> Matches:
     """What several ranges show together."""
     return _earliest(Matches._make(map(np.concatenate, zip(*parts, strict=True))))
-
-
-def _shared(hashes: Hashes, rows: NDArray[np.uint32], wanted: Hashes) -> tuple[Hashes, NDArray[np.uint32]]:
-    """The entries whose hash is among the wanted ones, which are ascending."""
-    if not len(wanted):
-        return hashes[:0], rows[:0]
-    among = wanted.take(np.searchsorted(wanted, hashes), mode="clip") == hashes
-    return hashes[among], rows[among]
 
 
 def _earliest(matches: Matches) -> Matches:

@@ -9,7 +9,6 @@ more goes, one that a newer export lacks and an older one has stays.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,7 +18,7 @@ from pydantic import Field
 from data.facts import Facts, Progress, counted, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.chats import export_files as discord_files
-from data.sources.chats.conversations import Conversation, ConversationBuilder, Message
+from data.sources.chats.conversations import Conversation, ConversationBuilder, Message, iso_time
 from data.sources.chats.export_files import Exports, latest_look, look_at
 from data.sources.chats.merge import month_lines
 from data.sources.chats.messages import read_records
@@ -160,16 +159,12 @@ def _document(item: PackedItem, channel: str, conversation: Conversation) -> Raw
         conversation.text,
         authors=conversation.authors,
         url=f"{item.url}/{conversation.id}",
-        created=_iso(conversation.started),
+        created=iso_time(conversation.started),
         meta={
             **item.meta,
             "look": item.look,
             "messages": conversation.messages,
-            "ended": _iso(conversation.ended),
+            "ended": iso_time(conversation.ended),
         },
         position={"offset": item.offset, "item": item.native_id},
     )
-
-
-def _iso(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")

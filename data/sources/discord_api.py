@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -21,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from data.facts import Facts, Progress, counted, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.chats.channels import Memo, bring, items_of
-from data.sources.chats.conversations import Conversation, ConversationBuilder
+from data.sources.chats.conversations import Conversation, ConversationBuilder, iso_time
 from data.sources.chats.lines import Lines, messages_in
 from data.sources.chats.rest import (
     GLOBAL_REQUESTS_PER_SECOND,
@@ -241,11 +240,7 @@ def _document(item: PackedItem, conversation: Conversation) -> RawDocument:
         conversation.text,
         authors=conversation.authors,
         url=f"{item.url}/{conversation.id}",
-        created=_iso(conversation.started),
-        meta={**item.meta, "look": item.look, "messages": conversation.messages, "ended": _iso(conversation.ended)},
+        created=iso_time(conversation.started),
+        meta={**item.meta, "look": item.look, "messages": conversation.messages, "ended": iso_time(conversation.ended)},
         position={"offset": item.offset, "item": item.native_id},
     )
-
-
-def _iso(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")

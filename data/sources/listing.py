@@ -153,6 +153,11 @@ class _Walk:
             self.listing.problems.append(Problem("ignored", where, why))
 
 
+def marks_of(status: os.stat_result) -> list[int]:
+    """What changes whenever a file does, or is replaced by another one."""
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
 def ending_of(name: str) -> str:
     """What the name of a file ends in, its compression included, for people."""
     endings = PurePosixPath(name.lower()).suffixes

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from data.formats.tables import DELIMITERS, row_ends
+from data.sources.listing import marks_of
 
 RANGE_BYTES = 64_000_000
 _SMALL_BYTES = 1 << 18  # a file under this is read at once
@@ -56,7 +57,7 @@ class Memo:
             ]
         except (TypeError, ValueError):
             return None
-        if marks != _marks(status):
+        if marks != marks_of(status):
             return None
         self.entries[name] = entry
         return found
@@ -70,11 +71,7 @@ class Memo:
             known = [
                 [part.start, part.size, part.fingerprint, *([part.header] if part.header else [])] for part in ranges
             ]
-            self.entries[name] = [_marks(status), known]
-
-
-def _marks(status: os.stat_result) -> list[int]:
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+            self.entries[name] = [marks_of(status), known]
 
 
 Way = Literal["whole", "lines", "csv", "tsv"]

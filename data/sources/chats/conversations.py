@@ -224,3 +224,8 @@ def month_of(at: int) -> tuple[str, int]:
     day = datetime.fromtimestamp(at / 1000, UTC)
     following = datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=UTC)
     return f"{day.year:04d}-{day.month:02d}", round(following.timestamp() * 1000)
+
+
+def iso_time(at: int) -> str:
+    """A time in milliseconds since the epoch as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")

@@ -19,7 +19,7 @@ from data.sources.base import Problem, SourceError
 from data.sources.chats.export_index import FileIndex, index_file
 from data.sources.chats.merge import Month, month_lines, months_of
 from data.sources.chats.spare import Spare
-from data.sources.listing import Listing, list_files, name_of, path_of
+from data.sources.listing import Listing, list_files, marks_of, name_of, path_of
 
 INDEX_FORMAT = 1  # of memo entries; raised when records or segments change their meaning
 _SETTLED_NS = 2_000_000_000  # a file that has been left alone for so long shows a later change in its times
@@ -116,18 +116,14 @@ def _listed(place: Path) -> tuple[Exports, Mapping[str, os.stat_result]]:
         if place.is_file():
             name = name_of(os.fsencode(place.name))
             listing = Listing({name: place.stat()})
-            return Exports(place, True, {name: _marks(listing.files[name])}), listing.files
+            return Exports(place, True, {name: marks_of(listing.files[name])}), listing.files
         listing = list_files(place, is_wanted)
     except FileNotFoundError:
         raise SourceError(f"{place} does not exist. Put the exports there, or correct the path.") from None
     except OSError as error:
         raise SourceError(f"{place} cannot be listed: {error.strerror}.") from error
-    marks = {name: _marks(status) for name, status in listing.files.items()}
+    marks = {name: marks_of(status) for name, status in listing.files.items()}
     return Exports(place, False, marks, problems=listing.problems, complete=listing.complete), listing.files
-
-
-def _marks(status: os.stat_result) -> list[int]:
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 class Merge(msgspec.Struct):
