@@ -5,7 +5,7 @@ import typer
 from flows.settings import prepare_prefect
 
 app = typer.Typer(
-    help="Crash recovery on the Prefect server of PREFECT_API_URL (docs/operations.md).", no_args_is_help=True
+    help="Crash recovery on the Prefect server of PREFECT_API_URL (docs/recovery.md).", no_args_is_help=True
 )
 
 
