@@ -85,10 +85,6 @@ class TextFlow:
         return int(self.corpus.get("train_bytes", 0) + self.corpus.get("validation_bytes", 0))
 
     @property
-    def tokens_kept(self) -> float | None:
-        return sum(self.tokens.values()) if self.tokens else None
-
-    @property
     def equal(self) -> int:
         """Documents dropped because they equal earlier ones."""
         return int(self.corpus.get("duplicates_dropped", 0)) - self.similar

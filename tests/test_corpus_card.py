@@ -77,7 +77,7 @@ def test_facts_are_what_counting_texts_gives(run):
         DUPLICATES: (1, len(kept[0])),
     }
     assert (facts.clusters.count, facts.clusters.largest, facts.clusters.sizes) == (1, 2, {2: 1})
-    assert facts.drift.before is None and facts.all.tokens_kept is None
+    assert facts.drift.before is None and not facts.all.tokens
 
 
 def test_characters_are_broken_down_by_rule_wherever_it_judges(run):

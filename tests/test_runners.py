@@ -22,7 +22,6 @@ from tasks.runtime import Runtime, open_store
 from tests.kill_harness import damages, payloads, recipe, write_texts
 
 pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
-MAPPED = ("raw", "documents", "duplicates", "corpus", "overlap", "tokens")
 
 
 @pytest.fixture(scope="module")
