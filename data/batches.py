@@ -1,8 +1,8 @@
 """Documents gathered until they are worth judging together and turning into columns.
 
-What concerns many documents at once is done here: languages (data/languages) and the published rules of quality
-(data/quality) judge what the other reasons left. The rules may edit it; an edited text meets all the others once more.
-What is left by then is compared with benchmarks (data/overlap).
+What concerns many documents at once is done here: people's names are found (data/privacy/names.py), then languages
+(data/languages) and the published rules of quality (data/quality) judge what the other reasons left. The rules may edit
+it; an edited text meets all the others once more. What is left by then is compared with benchmarks (data/overlap).
 """
 
 import json
@@ -18,7 +18,8 @@ from data.cleaning import CleanConfig, judge, normalise
 from data.languages.config import LanguageConfig
 from data.languages.judging import judge_languages
 from data.overlap.decontaminating import CONTAMINATED, Decontaminator, Finding
-from data.privacy.config import PersonalType
+from data.privacy.config import NAME, PersonalType, Replaceable
+from data.privacy.names import NameReplacer
 from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
 from data.quality.rules import Observed
@@ -38,7 +39,7 @@ class Kept(NamedTuple):
     document: RawDocument
     text: str
     licence: str
-    replaced: Counter[PersonalType]
+    replaced: Counter[Replaceable]
     edits: Counter[str]
     removed: Mapping[str, int] = MappingProxyType({})  # by setting of C4's rules
     cut: Finding | None = None  # text of benchmarks that was cut out
@@ -67,8 +68,9 @@ class Batch:
         config: CleanConfig,
         types: Sequence[PersonalType],
         decontaminator: Decontaminator | None = None,
+        names: NameReplacer | None = None,
     ) -> None:
-        self._source, self._config, self._types = source, config, types
+        self._source, self._config, self._types, self._names = source, config, types, names
         self._decontaminator = decontaminator
         self.rows: list[Kept] = []
         self.languages: Counter[str] = Counter()
@@ -91,7 +93,8 @@ class Batch:
         """Take out the documents that are in no wanted language, break a rule of quality or hold text of benchmarks,
         and return them as they were, with the reasons; those that stay may have been edited."""
         languages = self._config.languages
-        unwanted = self._sift_languages(languages) if languages else []
+        unwanted = self._sift_names(self._names) if self._names else []
+        unwanted += self._sift_languages(languages) if languages else []
         observed: list[Observed] = []
         unwanted += self._sift_quality(observed)
         if self._decontaminator:
@@ -106,6 +109,18 @@ class Batch:
         places = [row.place for row in self.rows]
         for name in observed[0] if observed else ():
             self.scores.add(name, np.concatenate([part[name] for part in observed])[places])
+
+    def _sift_names(self, names: NameReplacer) -> list[Left]:
+        """Replace names; documents are judged only then, so that none is shown with them."""
+        rows, self.rows = self.rows, []
+        dropped: list[Left] = []
+        for row, (text, count) in zip(rows, names.replace([row.text for row in rows]), strict=True):
+            kept = row._replace(text=text, replaced=row.replaced + Counter({NAME: count}))
+            if reason := judge(text, self._config):
+                dropped.append(Left(kept, reason, text))
+            else:
+                self.rows.append(kept)
+        return dropped
 
     def _sift_languages(self, config: LanguageConfig) -> list[Left]:
         sure: list[float] = []
@@ -154,9 +169,13 @@ class Batch:
     def _finish(self, row: Kept) -> Kept:
         """An edited document in normal form; what a mark taken out of it leaves may be personal data."""
         text, replaced = normalise(row.text, self._config), row.replaced
-        if self._types and row.removed.get(CITATION_MARKS):
-            text, more = replace(text, self._types)
-            replaced = replaced + more
+        if row.removed.get(CITATION_MARKS):
+            if self._types:
+                text, more = replace(text, self._types)
+                replaced = replaced + more
+            if self._names:
+                [(text, count)] = self._names.replace([text])
+                replaced = replaced + Counter({NAME: count})
         return row._replace(text=text, replaced=replaced)
 
     def drain(self) -> pa.Table:

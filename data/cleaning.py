@@ -16,6 +16,7 @@ from data.edits.config import EditConfig
 from data.languages.config import RULES as LANGUAGE_RULES
 from data.languages.config import LanguageConfig
 from data.privacy.config import PrivacyConfig
+from data.privacy.pipelines import Pipeline
 from data.profiles import Profiled
 from data.quality.rules import QualityConfig
 from data.quality.words import SEGMENTATION
@@ -59,8 +60,10 @@ class CleanConfig(Profiled, PrivacyConfig):
         description="Published rules by which documents are dropped and edited; none are on.",
     )
 
-    def identity(self, personal: bool) -> dict[str, Any]:
+    def identity(self, personal: bool, pipeline: Pipeline | None = None) -> dict[str, Any]:
         """What of these settings changes documents, JSON-able. `personal`: of what people wrote to each other.
+
+        pipeline  what finds names; needed where they are replaced
 
         Where nothing is replaced, nothing is said of replacing, so that such settings change no other source's key;
         so with edits, languages and rules of quality where none is on, and with C4's where others are on. The profile
@@ -76,6 +79,10 @@ class CleanConfig(Profiled, PrivacyConfig):
         if self.quality.is_on:
             quality = self.quality.model_dump(mode="json", exclude=None if self.quality.c4 else {"c4"})
             rules["quality"] = {**quality, "words": SEGMENTATION}
+        if self.replaces_names(personal):
+            if pipeline is None:
+                raise ValueError("Names are replaced, and the pipeline that finds them tells what is found.")
+            rules["names"] = pipeline.identity()
         return rules | self.privacy_identity(personal)
 
 

@@ -31,7 +31,9 @@ from data.near.bands import BandWriter
 from data.near.config import NearConfig
 from data.near.signatures import near_signatures
 from data.overlap.decontaminating import CONTAMINATION_FILE, Decontamination, Decontaminator
-from data.privacy.config import PersonalType
+from data.privacy.config import THINGS, Replaceable
+from data.privacy.names import NameReplacer
+from data.privacy.pipelines import Pipeline
 from data.privacy.replacing import replace
 from data.quality.c4 import CITATION_MARKS
 from data.shards import DOCUMENTS, ShardWriter
@@ -56,6 +58,7 @@ def clean_slot(
     lines: LinesConfig | None = None,
     drops: DropLog | None = None,
     forgotten: Sieve | None = None,
+    pipeline: Pipeline | None = None,
 ) -> Facts:
     """Clean the documents of one slot.
 
@@ -69,6 +72,7 @@ def clean_slot(
     lines        which lines are counted; None: none are, and nothing is written for it
     drops        where drops are logged; a new log by default
     forgotten    tells documents that are dropped without a look at them, and without an example
+    pipeline     finds people's names; needed where they are replaced
 
     Writes documents.parquet (schema `DOCUMENTS`; no file when nothing is kept), signatures.npy uint64
     (documents kept, 2), row i for document i, drops.json, with `near` the band table (data/near/bands.py), with `lines`
@@ -87,7 +91,7 @@ def clean_slot(
     cut = DropLog()
     cuts: Counter[str] = Counter()  # by benchmark
     types = config.types_replaced(personal)
-    replaced: Counter[PersonalType] = Counter()
+    replaced: Counter[Replaceable] = Counter()
     removed: Counter[str] = Counter()  # by C4's rules
     edited: Counter[str] = Counter()
     editor = Editor(config.edits, partial(normalise, config=config))
@@ -100,7 +104,12 @@ def clean_slot(
     problems: list[str] = []
     unread = 0
     decontaminator = Decontaminator(decontamination) if decontamination else None
-    batch = Batch(source_name, config, types, decontaminator)
+    names = None
+    if config.replaces_names(personal):
+        if pipeline is None:
+            raise ValueError("Names are to be replaced, and there is no pipeline to find them.")
+        names = NameReplacer(pipeline, made_names=personal)
+    batch = Batch(source_name, config, types, decontaminator, names)
 
     def keep() -> None:
         """Judge the documents of the batch together and write what is left of it."""
@@ -148,10 +157,10 @@ def clean_slot(
                 characters_dropped[LICENCE] += len(document.text)
                 continue
             text, its_edits = editor.edit(normalise(document.text, config))
-            its_replaced: Counter[PersonalType] = Counter()
+            its_replaced: Counter[Replaceable] = Counter()
             if types:
                 text, its_replaced = replace(text, types)
-            if reason := judge(text, config):
+            if not names and (reason := judge(text, config)):
                 drops.add(reason, document.native_id, document.position, len(text), text)
                 characters_dropped[reason] += len(document.text)
                 continue
@@ -182,7 +191,7 @@ def clean_slot(
     if unread > len(problems):
         problems.append(f"In all, {unread:,} things could not be read.")
     dropped = {f"dropped_{reason}": count for reason, count in sorted(drops.counts.items())}
-    placed = {f"replaced_{one}": replaced[one] for one in types if replaced[one]}
+    placed = {f"replaced_{one}": replaced[one] for one in THINGS if replaced[one]}
     lost = {_field_of(rule): count for rule, count in sorted(removed.items())}
     freed = {f"decontaminated_{name}": count for name, count in sorted(cut.counts.items())}
     freed |= {f"decontamination_cuts_{name}": count for name, count in sorted(cuts.items())}
@@ -207,6 +216,7 @@ class Beside(NamedTuple):
     decontamination: Decontamination | None = None
     lines: LinesConfig | None = None
     forgotten: Sieve | None = None
+    pipeline: Pipeline | None = None
 
 
 def clean_raw(

@@ -18,6 +18,7 @@ from data.near.config import NearConfig
 from data.overlap.benchmarks import read_benchmarks
 from data.overlap.config import DecontaminationConfig
 from data.overlap.decontaminating import CONTAMINATED, Decontamination
+from data.privacy.pipelines import pipeline_for
 from data.quality.rules import QualityConfig
 from data.sources.base import SourceConfig, of_source
 from data.sources.known import source_id
@@ -48,6 +49,7 @@ def clean(
     if decontamination:
         items = read_benchmarks(decontamination, PROJECT_ROOT, partial(normalise, config=config))
         benchmarks = Decontamination(decontamination, items)
+    pipeline = pipeline_for(config, any(source.personal for source in sources.values()), PROJECT_ROOT)
     units = []
     processes = None if run.runner.is_apart else Processes()
     tombstones = {name: read_tombstones(run.store.refs, source_id(source)) for name, source in sources.items()}
@@ -56,7 +58,7 @@ def clean(
         with of_source(slot.source):
             reading = source.reading_identity()
         recipe = {
-            "cleaning": config.identity(source.personal),
+            "cleaning": config.identity(source.personal, pipeline),
             "reading": reading,
             "source": slot.source,
             "licence": source.licence,
@@ -71,7 +73,7 @@ def clean(
         sieve = tombstones[slot.source].concerning(what.key)
         if sieve:
             what = identity("documents", recipe | {"forgotten": sieve.digest()}, {"raw": slot.ref.digest})
-        beside = Beside(near, benchmarks, lines, sieve)
+        beside = Beside(near, benchmarks, lines, sieve, pipeline)
         raw = run.store.place(slot.ref)
         make = partial(_clean, source, raw, config, slot.source, beside, processes, threading.get_ident())
         units.append(Unit(slot.name, slot.label, what, (slot.ref,), make, reads={slot.ref: "*"}))

@@ -21,11 +21,13 @@ from data.documents import clean_slot
 from data.drops import DROPS_FILE, EXCERPT_CHARACTERS, DropLog
 from data.errors import TextmillError
 from data.manifest import differences
+from data.privacy.pipelines import Pipeline, pipeline_for
 from data.shards import pick_rows, read_batches
 from data.sources.base import SourceConfig, of_source
 from data.store import Store
 from tasks.corpus_parts import Corpus, Part, documents_path
 from tasks.registry import VERSIONS
+from tasks.runtime import PROJECT_ROOT
 
 DUPLICATE = "duplicate"
 PASSAGE_CHARACTERS = 100  # on both sides of what was searched for
@@ -216,7 +218,8 @@ def drop_again(
     Returns what the last call of `show` did. Personal data are replaced as they were. Raises TextmillError where the
     settings are not those that the slot was cleaned with, or the raw slot is gone.
     """
-    _refuse_other_settings(part, source, cleaning)
+    pipeline = pipeline_for(cleaning, source.personal, PROJECT_ROOT)
+    _refuse_other_settings(part, source, cleaning, pipeline)
     names = [name for name in part.documents.inputs if name.startswith("raw/")]
     raw = next(iter(store.find("raw", [name.rpartition("-")[2] for name in names]).values()), None)
     if raw is None:
@@ -230,17 +233,17 @@ def drop_again(
         try:
             documents = source.read(store.path(raw))
             clean_slot(documents, Path(folder), cleaning, part.source, source.licence, personal=source.personal,
-                       drops=_TellingLog(reason, tell))  # fmt: skip
+                       drops=_TellingLog(reason, tell), pipeline=pipeline)  # fmt: skip
         except _EnoughError:
             return False
     return True
 
 
-def _refuse_other_settings(part: Part, source: SourceConfig, cleaning: CleanConfig) -> None:
+def _refuse_other_settings(part: Part, source: SourceConfig, cleaning: CleanConfig, pipeline: Pipeline | None) -> None:
     made = part.documents.recipe
     with of_source(part.source):
         reading = source.reading_identity()
-    here = {"cleaning": cleaning.identity(source.personal), "reading": reading, "licence": source.licence}
+    here = {"cleaning": cleaning.identity(source.personal, pipeline), "reading": reading, "licence": source.licence}
     there = {name: made.config.get(name) for name in here}
     found = differences(there, here) + differences({"version": made.version}, {"version": VERSIONS["documents"]})
     if found:

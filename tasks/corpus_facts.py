@@ -12,7 +12,7 @@ from typing import Any
 from data.clusters import find_clusters
 from data.errors import TextmillError
 from data.manifest import ArtifactRef, Manifest
-from data.privacy.config import THINGS, TYPES
+from data.privacy.config import THINGS
 from data.scores import Histogram, added_up
 from data.store import Store
 from tasks.corpus_drift import Drift, find_drift
@@ -113,7 +113,7 @@ class TextFlow:
     @property
     def replaced(self) -> dict[str, int]:
         """Personal data replaced in documents kept, by what they are called."""
-        return {THINGS[one][1]: int(n) for one in TYPES if (n := self.documents.get(f"replaced_{one}", 0))}
+        return {THINGS[one][1]: int(n) for one in THINGS if (n := self.documents.get(f"replaced_{one}", 0))}
 
     @property
     def steps(self) -> list[Step]:

@@ -15,7 +15,7 @@ from typing import Any
 from data.manifest import ArtifactRef, Manifest
 from data.overlap.decontaminating import CONTAMINATED, CONTAMINATION_FILE
 from data.overlap.report import OVERLAP_FILE
-from data.privacy.config import THINGS, TYPES
+from data.privacy.config import THINGS
 from data.store import Store
 
 EVALUATION_FILE = "evaluation.json"
@@ -81,7 +81,7 @@ class SourceFacts:
     @property
     def replaced(self) -> list[str]:
         """Personal data that placeholders stand for, e.g. `12 e-mail addresses`."""
-        found = ((THINGS[one], int(self.documents.get(f"replaced_{one}", 0))) for one in TYPES)
+        found = ((THINGS[one], int(self.documents.get(f"replaced_{one}", 0))) for one in THINGS)
         return [f"{count:,} {one if count == 1 else several}" for (one, several), count in found if count]
 
     @property

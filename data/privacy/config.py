@@ -12,9 +12,14 @@ PersonalType = Literal["secret", "email", "user", "iban", "card", "ip", "phone"]
 TYPES: tuple[PersonalType, ...] = get_args(PersonalType)
 """Where two types claim the same characters, the one that stands earlier here gets them."""
 
-PLACEHOLDERS: dict[PersonalType, str] = {one: f"<{one.upper()}>" for one in TYPES}
+NAME: Literal["name"] = "name"
+"""People's names, the one type that no pattern finds: a pipeline of the user's does (data/privacy/names.py)."""
+Replaceable = PersonalType | Literal["name"]
 
-THINGS: dict[PersonalType, tuple[str, str]] = {
+PLACEHOLDERS: dict[PersonalType, str] = {one: f"<{one.upper()}>" for one in TYPES}
+NAME_PLACEHOLDER = "<NAME>"
+
+THINGS: dict[Replaceable, tuple[str, str]] = {
     "secret": ("access key", "access keys"),
     "email": ("e-mail address", "e-mail addresses"),
     "user": ("user name", "user names"),
@@ -22,6 +27,7 @@ THINGS: dict[PersonalType, tuple[str, str]] = {
     "card": ("payment card", "payment cards"),
     "ip": ("IP address", "IP addresses"),
     "phone": ("phone number", "phone numbers"),
+    "name": ("person's name", "people's names"),
 }
 """What one and several of a type are called."""
 
@@ -45,17 +51,43 @@ class PrivacyConfig(BaseModel):
         "access keys (secret), and mentions of accounts (user).",
     )
 
+    names: str | None = Field(
+        None,
+        min_length=1,
+        description="spaCy pipeline that finds people's names, which `<NAME>` then stands for: an installed package "
+        "such as en_core_web_sm, or a folder. Whatever `privacy` says; needs the extra names. null: names stay.",
+    )
+    name_labels: tuple[str, ...] = Field(
+        ("PERSON", "PER"), min_length=1, description="Labels that pipelines give to people's names."
+    )
+    names_in: Literal["all", "chats"] = Field(
+        "all",
+        description="Where names are replaced: in all sources, or only in those of what people wrote to each other.",
+    )
+
     @field_validator("privacy_types")
     @classmethod
     def _in_one_order(cls, types: tuple[PersonalType, ...]) -> tuple[PersonalType, ...]:
         """Sorted and without repeats, so that two ways to write a choice make one key."""
         return tuple(one for one in TYPES if one in types)
 
+    @field_validator("name_labels")
+    @classmethod
+    def _labels_in_one_order(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(labels)))
+
     def types_replaced(self, personal: bool) -> tuple[PersonalType, ...]:
         """The types that are replaced in a source; `personal` says whether it is of what people wrote to each other."""
         return self.privacy_types if self.privacy == "on" or (self.privacy == "auto" and personal) else ()
 
+    def replaces_names(self, personal: bool) -> bool:
+        """Whether names are replaced in a source; `personal` as above."""
+        return self.names is not None and (personal or self.names_in == "all")
+
     def privacy_identity(self, personal: bool) -> dict[str, Any]:
-        """What of these settings changes documents, JSON-able; empty where nothing is replaced."""
+        """What of these settings changes documents, JSON-able; empty where nothing is replaced.
+
+        Of names nothing is said: what tells of them is the pipeline (`Pipeline.identity`).
+        """
         types = self.types_replaced(personal)
         return {"privacy": {"types": list(types), "rules": RULES}} if types else {}

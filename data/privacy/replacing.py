@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from data.privacy.accounts import emails, users
 from data.privacy.addresses import ipv4_addresses, ipv6_addresses
 from data.privacy.banking import ibans
-from data.privacy.config import PLACEHOLDERS, TYPES, PersonalType
+from data.privacy.config import PLACEHOLDERS, TYPES, PersonalType, Replaceable
 from data.privacy.keys import secrets
 from data.privacy.numbers import cards, classes_of, stretches
 from data.privacy.phones import phones
@@ -15,7 +15,7 @@ from data.privacy.spans import Span
 
 _AROUND = 300  # characters; farther away no placeholder changes what is found
 _ROUNDS = 10
-_OVERLAY = "\u0338"  # would make one letter of itself and a placeholder's end (NFC)
+OVERLAY = "\u0338"  # would make one letter of itself and a placeholder's end (NFC)
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Found:
     type: PersonalType
 
 
-def replace(text: str, types: Collection[PersonalType] = TYPES) -> tuple[str, Counter[PersonalType]]:
+def replace(text: str, types: Collection[PersonalType] = TYPES) -> tuple[str, Counter[Replaceable]]:
     """`text` with a placeholder for each thing of the given types, and how many there were of each.
 
     Replacing what was replaced changes nothing: it is done until nothing is found, which nearly always means once. To
     keep the time linear whatever the text, there is an end to that after `_ROUNDS`.
     """
-    counts: Counter[PersonalType] = Counter()
+    counts: Counter[Replaceable] = Counter()
     found = find(text, types)
     for _ in range(_ROUNDS):
         if not found:
@@ -70,7 +70,7 @@ def find(text: str, types: Collection[PersonalType] = TYPES) -> list[Found]:
     for _, begin, end, one in sorted(ranked):
         if not any(taken[begin:end]):
             taken[begin:end] = b"\1" * (end - begin)
-            while text.startswith(_OVERLAY, end):
+            while text.startswith(OVERLAY, end):
                 end += 1
             found.append(Found(begin, end, one))
     return sorted(found, key=lambda one: one.begin)
