@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from data.cleaning import CleanConfig, normalise
 from data.documents import clean_slot
 from data.privacy.banking import is_iban
-from data.privacy.config import PLACEHOLDERS, TYPES
+from data.privacy.config import PLACEHOLDERS, TYPES, PrivacyConfig
 from data.privacy.numbers import is_card
 from data.privacy.replacing import Found, find, replace
 from data.sources.base import RawDocument
@@ -241,7 +241,7 @@ def test_where_it_is_on(tmp_path, privacy, personal, replaced):
 
 
 def test_the_key_tells_what_is_in_force_and_nothing_else():
-    switched_on = ("profile", "privacy", "privacy_types", "edits", "languages", "quality")
+    switched_on = ("profile", *PrivacyConfig.model_fields, "edits", "languages", "quality")
     plain = {name: value for name, value in CleanConfig().model_dump().items() if name not in switched_on}
     plain["edits"] = {"invisible": True, "rules": 1}
     assert CleanConfig().identity(False) == CleanConfig(privacy="off").identity(True) == plain

@@ -122,9 +122,9 @@ def _located(named: str, root: Path) -> tuple[str, Path, Path]:
     spec = find_spec(named) if named.isidentifier() else None
     if spec is not None and spec.origin is not None:
         package = Path(spec.origin).parent
-        for inner in sorted(package.glob(f"{named}-*")):
-            if _is_pipeline(inner):
-                return named, package, inner
+        for config in sorted(package.glob("*/config.cfg")):
+            if _is_pipeline(config.parent):
+                return named, package, config.parent
     folder = root / Path(named).expanduser()
     if _is_pipeline(folder):
         return str(folder.resolve()), folder, folder
