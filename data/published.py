@@ -1,15 +1,18 @@
 """The artifacts below a local folder: which there are, what their manifests say, and how one gets its place.
 
 <stage>/<name>-<key>/        manifest.json, payload files, observed/
+<stage>/.replaced/           what is being replaced, see data/replacing.py
 """
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from data.errors import TextmillError
 from data.files import make_folder, storage_errors, sync_file, sync_folder, write_durably
-from data.manifest import KEY_LENGTH, ArtifactRef, Manifest, safe_name
+from data.manifest import ArtifactRef, Manifest, safe_name
+from data.replacing import ASIDE, folders_by_key, lying_aside, replace, settle, tidy
 from data.verification import MANIFEST, verify_folder
 from data.work import WorkFolder, newest_change
 
@@ -30,14 +33,8 @@ class Published:
 
     def folders(self, stage: str) -> dict[str, Path]:
         """{key: folder} of everything published for a stage."""
-        folder = self.root / safe_name(stage)
-        try:
-            with storage_errors(self.root):
-                names = os.listdir(folder) if folder.is_dir() else []
-        except FileNotFoundError:
-            return {}
-        keyed = (name.rpartition("-") for name in names)
-        return {key: folder / f"{name}-{key}" for name, _, key in keyed if name and len(key) == KEY_LENGTH}
+        with storage_errors(self.root):
+            return folders_by_key(self.root / safe_name(stage))
 
     def all_folders(self) -> list[Path]:
         """The folders of everything published, stage by stage."""
@@ -53,7 +50,7 @@ class Published:
                 f"{path} cannot be read ({error}). Delete that folder: the next run builds it again."
             ) from error
 
-    def put(self, out: Path, manifest: Manifest, work: WorkFolder) -> ArtifactRef:
+    def put(self, out: Path, manifest: Manifest) -> ArtifactRef:
         """Give `out` its place; returns the reference of what then lies there."""
         for path in manifest.files:
             sync_file(out / path)
@@ -70,9 +67,27 @@ class Published:
             shutil.rmtree(out)
             return self.manifest(existing).ref
         else:
-            work.replace(existing, out, final)
+            replace(existing, out, final)
         sync_folder(stage)
         return manifest.ref
+
+    def settle(self, work: Path) -> Path | None:
+        """Carry through the replacing that was killed, of the artifact of a work folder; only under its lock. Returns
+        what had been laid aside, or None."""
+        stage, _, key = work.name.rpartition("-")
+        return settle(self.root / stage, key, work / "out")
+
+    def settle_all(self, work: WorkFolder, stages: Iterable[str] | None = None) -> list[str]:
+        """Carry through all that were killed (of these stages; None: of all) and nobody is at; returns the places."""
+        wanted = None if stages is None else {safe_name(stage) for stage in stages}
+        settled = []
+        for stage in sorted(path.parent for path in self.root.glob(f"*/{ASIDE}")):
+            for key in lying_aside(stage) if wanted is None or stage.name in wanted else ():
+                with work.owned_if_free(stage.name, key) as folder:
+                    if folder and (aside := self.settle(folder)):
+                        settled.append(aside.relative_to(self.root).as_posix())
+            tidy(stage)
+        return settled
 
     def is_left_over(self, work: Path) -> bool:
         """Whether what a work folder keeps went into a published artifact; an unfinished rebuild is newer than that."""

@@ -176,6 +176,7 @@ class Store:
         Whatever `make` raises leaves no trace but its `keep` folder.
         """
         with storage_errors(self.root), self._work.owned(identity.stage, identity.key, on_wait) as work:
+            self._published.settle(work)
             if not refresh and (hit := self.find(identity.stage, [identity.key]).get(identity.key)):
                 return hit
             ref = self._make_and_publish(identity, name, make, inputs, work)
@@ -184,13 +185,18 @@ class Store:
             return ref
 
     def sweep(self) -> list[str]:
-        """Throw away what killed builds left and nobody can continue; returns the names. Work that can go on stays."""
+        """Throw away what killed builds left and nobody can continue; returns the names. Work that can go on stays.
+
+        What was about to be replaced, and by what, is no such thing: see data/replacing.py.
+        """
         with storage_errors(self.root):
+            self._published.settle_all(self._work)
             return self._work.sweep(self._is_left_over)
 
     def remove(self, ref: ArtifactRef) -> bool:
         """Delete an artifact; returns whether it was there. Whoever is building it is waited for."""
-        with storage_errors(self.root), self._work.owned(ref.stage, ref.key):
+        with storage_errors(self.root), self._work.owned(ref.stage, ref.key) as work:
+            self._published.settle(work)
             folder = self._published.folders(ref.stage).get(ref.key)
             if folder is not None:
                 self._work.delete(folder)
@@ -205,9 +211,10 @@ class Store:
         """Throw away what was published of these stages (None: of all) in part only, or was replaced, and to which
         nothing was added for so many seconds; returns the places.
 
-        Here, publishing is one step, and nothing such is left.
+        Here, publishing is one step; what others replace may be left where they were killed, whatever its age.
         """
-        return []
+        with storage_errors(self.root):
+            return self._published.settle_all(self._work, stages)
 
     def _make_and_publish(
         self, identity: Identity, name: str, make: Callable[[Build], Facts], inputs: Iterable[ArtifactRef], work: Path
@@ -223,7 +230,7 @@ class Store:
 
     def _publish(self, out: Path, manifest: Manifest) -> ArtifactRef:
         """Give `out` its place in the store; returns the reference of what then lies there."""
-        return self._published.put(out, manifest, self._work)
+        return self._published.put(out, manifest)
 
     def _is_left_over(self, work: Path) -> bool:
         """Whether what `keep` of a work folder holds went into a published artifact."""

@@ -4,7 +4,7 @@
     work/<stage>-<key>/keep/     what an unfinished build wants to find again (checkpoints, cut downloads)
     work/<stage>-<key>.lock      who is building
 
-What is being removed or replaced lies here, too, until it is deleted.
+What is being removed lies here, too, until it is deleted.
 """
 
 import os
@@ -35,6 +35,14 @@ class WorkFolder:
         with owner_lock(_lock_of(work), on_wait):
             yield work
 
+    @contextmanager
+    def owned_if_free(self, stage: str, key: str) -> Iterator[Path | None]:
+        """The same, or None where somebody is at it."""
+        work = self.base / f"{safe_name(stage)}-{key}"
+        make_folder(self.base)
+        with owner_lock_if_free(_lock_of(work)) as free:
+            yield work if free else None
+
     def sweep(self, is_left_over: Callable[[Path], bool]) -> list[str]:
         """Throw away work that nobody is on, and that nobody can continue or `is_left_over`; returns names."""
         swept = []
@@ -64,17 +72,6 @@ class WorkFolder:
             os.rename(folder, aside)
             sync_folder(folder.parent)
             shutil.rmtree(aside)
-
-    def replace(self, existing: Path, out: Path, final: Path) -> None:
-        """Put `out` at `final` in place of `existing`, which has the same key and other bytes, or is damaged."""
-        aside = self.base / f"replaced-{uuid.uuid4().hex[:8]}"
-        os.rename(existing, aside)
-        try:
-            os.rename(out, final)
-        except BaseException:
-            os.rename(aside, existing)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def has_files(folder: Path) -> bool:

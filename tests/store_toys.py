@@ -4,13 +4,16 @@
 that the test waits for; what it did it appends to LOG, one line a deed.
 """
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +27,7 @@ from data.locks import owner_lock
 from data.manifest import Identity
 from data.refs import RefMovedError, Refs
 from data.store import Build, Store
+from tests.kill_hook import sitecustomize
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -180,6 +184,34 @@ def swap_ten_times(root: Path, log: Path) -> None:
             continue
         note(log, f"{seen.token}")
         done += 1
+
+
+def replace_killed_everywhere(root: Path, log: Path) -> None:
+    """Copy the store `root/begun` to `root/0`, `root/1`..., build toy 0 in each again, and be killed at another one of
+    its writes every time, which LOG names."""
+    trace = log.with_suffix(".trace")
+
+    def again(place: Path, kill: dict[str, Any] | None) -> None:
+        shutil.copytree(root / "begun", place)
+        child = os.fork()
+        if not child:
+            sitecustomize.arm(json.dumps({"root": str(place), "trace": str(trace), "kill": kill}))
+            Store(place).build(toy(), "another-name", partial(fill_with_text, text="new"), refresh=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    again(root / "traced", None)
+    writes = [json.loads(line) for line in trace.read_text().splitlines()]
+    for number, write in enumerate(writes):
+        again(root / str(number), write | {"victim": "self", "delay": 0})
+        note(log, f"{write['event']} {write['path']}")
+
+
+def fill_with_text(build: Build, text: str) -> Facts:
+    """A payload that needs no library."""
+    for name in ("a.txt", "b.txt"):
+        (build.out / name).write_text(text)
+    return Facts()
 
 
 def write_too_much(root: Path, log: Path) -> None:
