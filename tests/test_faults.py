@@ -24,7 +24,7 @@ from tests.kill_runs import KILLED, up_to
 from tests.store_toys import fill, toy
 
 DAY = 86_400.0
-KILLS = 40  # at random moments; tests/test_kill.py has those at the writes of every stage
+KILLS = int(os.environ.get("TEXTMILL_TEST_KILLS", "100"))  # at random moments; tests/test_kill.py: at chosen writes
 
 
 def flip(path):
