@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from data.forgetting.begun import follow
 from data.housekeeping.collecting import Collected, Plan, Root, carry_out, clear_idle_work, idle_work, plan
 from data.housekeeping.lineage import Lineage, Place, size_of
 from data.housekeeping.usage import KEPT_RUNS
@@ -55,7 +56,7 @@ def gc(
         done, cleared = None, None
     else:
         done = carry_out(lineage, planned, roots_now)
-        cleared = [*store.sweep(), *(clear_idle_work(store, work) if work is not None else ())]
+        cleared = [*store.sweep(), *follow(store), *(clear_idle_work(store, work) if work is not None else ())]
         cleared += store.clear_attempts(older_than=ABANDONED)
     if as_json:
         print(json.dumps(_json(planned, idle, done, cleared), ensure_ascii=False))

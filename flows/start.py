@@ -9,6 +9,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from data import ending
 from data.errors import TextmillError
+from data.forgetting.begun import follow
 from flows.forgotten import without_forgotten
 from flows.recipe import Recipe, with_overrides
 from flows.recipes import load_recipe
@@ -56,7 +57,7 @@ def open_run(name: str, runtime: Runtime, refresh: Sequence[Stage] = (), until: 
     bound_logs()
     run = Run(name, runtime, frozenset(refresh), until)
     run.runner  # noqa: B018 - says what cannot work before anything is built
-    for swept in run.store.sweep():
+    for swept in [*run.store.sweep(), *follow(run.store)]:
         watcher().note(f"swept what a killed build left: {swept}")
     return run
 

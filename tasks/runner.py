@@ -23,6 +23,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from data.errors import TextmillError
 from data.files import make_folder
+from tasks.leash import Leash, hold
 from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Runner:
     def __init__(self, runtime: Runtime, store: Path) -> None:
         self._runtime, self._store = runtime, store
         self._opened: TaskRunner[PrefectFuture[Any]] | None = None
+        self._leash: Leash | None = None
         self._threads = runtime.worker_count
         if runtime.dask_address and runtime.runner != "dask":
             raise TextmillError(
@@ -89,6 +91,9 @@ class Runner:
     def close(self) -> None:
         """End what was opened; what is still being built there is left as by any killed run."""
         opened, self._opened = self._opened, None
+        leash, self._leash = self._leash, None
+        if leash is not None:
+            leash.let_go()
         if opened is not None:
             try:
                 opened.__exit__(None, None, None)
@@ -97,7 +102,11 @@ class Runner:
 
     def _open(self) -> TaskRunner[PrefectFuture[Any]]:
         if self._opened is None:
-            opened = _process_pool(self._threads) if self._runtime.runner == "processes" else _dask(self._runtime)
+            if self._runtime.runner == "processes":
+                self._leash = Leash()
+                opened = _process_pool(self._threads, self._leash)
+            else:
+                opened = _dask(self._runtime)
             try:
                 self._opened = opened.__enter__()
             except (OSError, ValueError) as error:
@@ -112,8 +121,9 @@ class Runner:
         return self._opened
 
 
-def _process_pool(workers: int) -> TaskRunner[PrefectFuture[Any]]:
-    return cast("TaskRunner[PrefectFuture[Any]]", ProcessPoolTaskRunner(max_workers=workers))
+def _process_pool(workers: int, leash: Leash) -> TaskRunner[PrefectFuture[Any]]:
+    pool = ProcessPoolTaskRunner(max_workers=workers, initializer=hold, initargs=(leash.holder,))
+    return cast("TaskRunner[PrefectFuture[Any]]", pool)
 
 
 def _dask(runtime: Runtime) -> TaskRunner[PrefectFuture[Any]]:

@@ -6,7 +6,6 @@ ask for, and without the bytes of forgotten documents in items that stay; then t
 what came first, so that an unfinished one is found again.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from data.facts import Facts
 from data.forgetting import taint
+from data.forgetting.begun import clear_begun, note_removed
 from data.forgetting.blanking import Blanked, blank_slot, readings_of
 from data.forgetting.holdings import Holdings
 from data.forgetting.plan import REMOVED, Gone, Plan
@@ -64,6 +64,7 @@ def _carry_out(store: Store, plan: Plan, authors: Collection[str], claim: Claim)
     known = {owner: gone for owner, gone in plan.by_source.items() if owner in plan.holdings.sources}
     for owner, gone in known.items():
         bury(store.refs, owner, partial(_with, gone, date, frozenset(authors)))
+    note_removed(store, (one.ref for one in plan.removed), date)
     reason = f"made from text of which {plan.rows:,} documents (copies and versions included) were forgotten"
     taint.mark(store, (one.ref for one in plan.tainted), date, reason)
     removed = {one.key for one in plan.removed}
@@ -77,7 +78,8 @@ def _carry_out(store: Store, plan: Plan, authors: Collection[str], claim: Claim)
             blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten, claim)
     counts = Counter(one.recipe.stage for one in _kept_up(claim, remove_each(store, plan.removed)))
     store.clear_attempts(REMOVED)
-    work = store.clear_work(partial(_is_unwanted, [str(one.ref) for one in plan.removed]))
+    work = clear_begun(store)
+    store.sweep()  # what an earlier one was killed at
     left = frozenset(item for one in blanked for item in one.left)
     done = frozenset(item for one in blanked for item in one.done)
     return Purged(tuple(rewritten), counts, tuple(work), done, left)
@@ -198,18 +200,3 @@ def _copy(raw: Path, manifest: Manifest, gone: Gone, build: Build) -> Facts:
                 pack.add(item, reader.chunks(item), check=False, sifted=item.sifted is not None)
     counts = manifest.counts | {"items": pack.items, "bytes": pack.bytes}
     return Facts(counts, manifest.licences, manifest.notes, manifest.details)
-
-
-def _is_unwanted(removed: Collection[str], work: Path) -> bool:
-    """Whether unfinished work may hold forgotten text: anything up to tokens, and what trains on removed ones."""
-    stage = work.name.rpartition("-")[0]
-    if stage in (*REMOVED, "tokenizer", "removed", "replaced"):
-        return True
-    for job in work.rglob("*.json"):
-        try:
-            text = json.dumps(json.loads(job.read_text()), ensure_ascii=False)
-        except (OSError, ValueError):
-            continue
-        if any(ref in text for ref in removed):
-            return True
-    return False

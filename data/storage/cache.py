@@ -1,7 +1,7 @@
 """Copies of artifacts on this machine, for what must be read as files: read through, and held within a size.
 
     <stage>/<name>-<key>/    a whole artifact, as it lies in a local store
-    .fetching/               artifacts on their way here; a cut one is gone on with
+    .fetching/               artifacts on their way here, with their versions beside; a cut one is gone on with
     .leases/                 one file for each process: what it uses, for as long as it lives
     .trash/                  what is being deleted
 
@@ -72,11 +72,13 @@ class Cache:
                     return self.place(entry)
             self.make_room(size)
             partial.mkdir(exist_ok=True)
+            _version_of(partial).write_text(text, encoding="utf-8")
             fetch(partial)
             for path in partial.rglob("*"):
                 if path.is_file():
                     sync_file(path)  # after a power cut a manifest must not stand beside files that never came down
             (partial / MANIFEST).write_text(text, encoding="utf-8")
+            _version_of(partial).unlink()
             with self._alone():
                 self._put(partial, entry)
                 self._use(entry, text)
@@ -108,7 +110,7 @@ class Cache:
         with self._alone():
             if version is None or self._is_here(entry, version):
                 self._aside(self.place(entry))
-        self._empty_trash()
+        self.empty_trash()
 
     def version(self, entry: str) -> str | None:
         """The text of the manifest of a copy; None where there is none that can be read."""
@@ -121,6 +123,24 @@ class Cache:
         """What is here, sorted."""
         found = self.folder.glob("[!.]*/*")
         return sorted(path.relative_to(self.folder).as_posix() for path in found if not path.name.startswith("."))
+
+    def partials(self) -> dict[str, str | None]:
+        """What is on its way here, or was when that was cut, and which version (None: nobody can tell)."""
+        found = {}
+        for path in (self.folder / _FETCHING).glob("*"):
+            if path.is_dir():
+                try:
+                    version = _version_of(path).read_text(encoding="utf-8")
+                except (OSError, UnicodeDecodeError):
+                    version = None
+                found[path.name.replace("+", "/", 1)] = version
+        return found
+
+    def drop_partial(self, entry: str) -> None:
+        """Delete what a cut download of an entry left, unless somebody is at it."""
+        with self._alone():
+            self._drop_one_partial(self.folder / _FETCHING / entry.replace("/", "+"))
+        self.empty_trash()
 
     def make_room(self, size: int) -> None:
         """Delete what nobody uses, oldest use first, until `size` more bytes are within the limit."""
@@ -139,7 +159,7 @@ class Cache:
                         "The cache %s is %.1f GB over its %.1f GB, as running processes use more than that: raise "
                         "TEXTMILL_CACHE_GB if the disk has room.", self.folder, too_much / 1e9, self.limit / 1e9,
                     )  # fmt: skip
-        self._empty_trash()
+        self.empty_trash()
 
     # -- entries ---------------------------------------------------------------------------------------------------
 
@@ -158,7 +178,8 @@ class Cache:
             make_folder(self.folder / _TRASH)
             os.rename(path, self.folder / _TRASH / uuid.uuid4().hex)
 
-    def _empty_trash(self) -> None:
+    def empty_trash(self) -> None:
+        """Delete what has been moved away, also by a process that was killed before it came to that."""
         for path in (self.folder / _TRASH).glob("*"):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -167,11 +188,17 @@ class Cache:
         dropped = 0
         for path in (self.folder / _FETCHING).glob("*"):
             if path.is_dir():
-                with owner_lock_if_free(path.with_name(path.name + ".lock")) as free:
-                    if free:
-                        dropped += _bytes_below(path)
-                        self._aside(path)
+                dropped += self._drop_one_partial(path)
         return dropped
+
+    def _drop_one_partial(self, path: Path) -> int:
+        with owner_lock_if_free(path.with_name(path.name + ".lock")) as free:
+            if not free:
+                return 0
+            count = _bytes_below(path)
+            self._aside(path)
+            _version_of(path).unlink(missing_ok=True)
+            return count
 
     def _size(self, path: Path) -> int:
         """Bytes of an entry; counted once, as entries do not change."""
@@ -243,6 +270,10 @@ def _last_use(path: Path) -> float:
         return (path / MANIFEST).stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _version_of(partial: Path) -> Path:
+    return partial.with_name(partial.name + ".version")
 
 
 def _bytes_below(folder: Path) -> int:

@@ -208,20 +208,25 @@ class BucketStore(Store):
             return there
 
     def sweep(self) -> list[str]:
-        """As in a local store; and copies of what others have removed from the bucket, or replaced, are deleted."""
+        """As in a local store; and copies, whole or cut, of what others have removed or replaced are deleted."""
         with storage_errors(self.root):
             held = self._cache.entries()  # before the bucket is asked
             cached = {entry: self._cache.version(entry) for entry in held}
-            stages = {entry.partition("/")[0] for entry in cached}
+            cut = self._cache.partials()
+            stages = {entry.partition("/")[0] for entry in (*cached, *cut)}
             for stage in sorted(stages | set(self._memory.stages())):
                 etags = self._manifests.etags(stage)
                 self._memory.keep_only(stage, etags)
-                keys = {entry: entry.rpartition("-")[2] for entry in cached if entry.startswith(f"{stage}/")}
+                keys = {entry: entry.rpartition("-")[2] for entry in (*cached, *cut) if entry.startswith(f"{stage}/")}
                 records = self._manifests.now(stage, set(keys.values()) & etags.keys())
                 for entry, key in keys.items():
                     record = records.get(key)
-                    if key not in etags or (record and (_entry(record), record.text) != (entry, cached[entry])):
+                    now = (_entry(record), record.text) if record else None
+                    if entry in cached and (key not in etags or (now and now != (entry, cached[entry]))):
                         self._cache.drop(entry, cached[entry])
+                    if entry in cut and (key not in etags or (now and now != (entry, cut[entry]))):
+                        self._cache.drop_partial(entry)
+            self._cache.empty_trash()
         return super().sweep()
 
     def clear_attempts(self, stages: Iterable[str] | None = None, older_than: float = 0.0) -> list[str]:
