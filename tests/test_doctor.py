@@ -184,6 +184,14 @@ def test_what_dead_runs_left_is_told_from_what_is_being_built(tmp_path):
     assert found.level == "warn"
     assert "1 unfinished" in found.what and "model-bb" in found.what and "5.0 kB" in found.what
     assert "1 being built now" in found.what and "model-aa" not in found.what
+    assert "textmill gc --work 7" in found.remedy
+    aside = tmp_path / "raw" / ".replaced" / f"x-{'ab' * 8}"
+    aside.mkdir(parents=True)
+    (aside / "half").write_bytes(b"x" * 1000)
+    found = disk.check_leftovers(store)
+    assert "3 unfinished" in found.what and "raw/.replaced/x" in found.what and "11.0 kB" in found.what
+    with owner_lock(tmp_path / "work" / f"raw-{'ab' * 8}.lock"):
+        assert "2 unfinished" in disk.check_leftovers(store).what
 
 
 def test_a_clock_that_was_set_meanwhile_is_seen():

@@ -24,7 +24,9 @@ from tests.kill_runs import KILLED, up_to
 from tests.store_toys import fill, toy
 
 DAY = 86_400.0
-KILLS = int(os.environ.get("TEXTMILL_TEST_KILLS", "100"))  # at random moments; tests/test_kill.py: at chosen writes
+SLOW = ("model", "evaluation", "samples", "report")  # stages that take long, which others do not
+FIRST = 2.0  # seconds within which a stage is killed that nobody has seen ending yet
+KILLS = int(os.environ.get("TEXTMILL_TEST_KILLS", "100"))  # at random moments; chosen ones: tests/test_kill.py
 
 
 def flip(path):
@@ -220,20 +222,27 @@ def test_a_run_goes_on_after_the_clock_has_jumped(kill_runner, undisturbed, kill
 
 @pytest.mark.long
 def test_kills_at_random_moments(kill_runner, undisturbed, kill_folder):
-    draw, kills, trials, processes = random.Random(5), 0, 0, set()
-    begun = time.monotonic()
-    assert kill_runner.run(kill_folder / "timed").code == 0
-    whole = time.monotonic() - begun
+    """Of every stage in turn, so that the libraries which trainers import for most of a run do not get most of them."""
+    draw, kills, trials, processes, took = random.Random(5), 0, 0, set(), {}
     while kills < KILLS:
+        stage = STAGES[trials % len(STAGES)]
         root, trials = kill_folder / f"moments-{trials}", trials + 1
-        while (outcome := kill_runner.run(root, after=draw.uniform(0.0, whole))).code:
-            assert outcome.code == KILLED, outcome.output
-            assert list(Store(root).verify()) == []
-            kills += 1
+        up_to(undisturbed, stage, root)
+        for after in [*(draw.random() for _ in range(2 if stage in SLOW else 5)), None]:
+            begun = time.monotonic()
+            outcome = kill_runner.run(root, until=stage, after=after and after * took.get(stage, FIRST))
             processes |= outcome.processes
-        processes |= outcome.processes
-        assert payloads(root) == undisturbed.payloads
+            if after and outcome.code:
+                assert outcome.code == KILLED, outcome.output
+                assert list(Store(root).verify()) == []
+                kills += 1
+        assert outcome.code == 0, outcome.output
+        took[stage] = max(took.get(stage, 0.0), time.monotonic() - begun)
+        reached = STAGES[: STAGES.index(stage) + 1]
+        assert payloads(root) == {k: v for k, v in undisturbed.payloads.items() if k.split("/")[0] in reached}
         assert damages(root) == []
+        shutil.rmtree(root)
+    print(f"{kills} kills in {trials} stages")
     assert wait_until_gone(processes, 20) == set()
 
 

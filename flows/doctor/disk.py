@@ -5,13 +5,14 @@ import os
 import pwd
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from data.errors import TextmillError
-from data.locks import owner_lock_if_free
+from data.locks import is_held
 from data.manifest import Manifest, ref_in
+from data.replacing import ASIDE
 from data.store import Store
 from flows.doctor.finding import Finding, fail, ok, warn
 from flows.sizes import size
@@ -95,25 +96,35 @@ def check_writable(name: str, path: Path, user: int | None = None) -> Finding:
 
 def check_leftovers(store: Store) -> Finding:
     """Unfinished work that nobody is on: what dead or stopped runs left, to be gone on with."""
-    base, check = store.root / "work", "leftovers"
-    idle, busy = [], 0
+    check, idle, busy = "leftovers", {}, 0
     try:
-        for work in sorted(path for path in base.glob("*") if path.is_dir()):
-            with owner_lock_if_free(work.with_name(f"{work.name}.lock")) as free:
-                idle += [work] if free else []
-                busy += not free
+        for path, lock in _unfinished(store.root):
+            free = not is_held(lock)
+            busy += not free
+            if free and path.is_dir():
+                name = path.relative_to(store.root).as_posix()
+                idle[name] = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
     except OSError as error:
-        return warn(check, f"{base} cannot be looked through: {error.strerror}", "see the permissions above")
+        return warn(check, f"{store.root} cannot be looked through: {error.strerror}", "see the permissions above")
     running = f"; {busy} being built now" if busy else ""
     if not idle:
         return ok(check, f"nothing unfinished of runs that ended{running}")
-    total = sum(path.stat().st_size for work in idle for path in work.rglob("*") if path.is_file())
-    names = ", ".join(work.name for work in idle[:NAMED]) + (f" and {len(idle) - NAMED} more" * (len(idle) > NAMED))
+    names = ", ".join([*idle][:NAMED]) + (f" and {len(idle) - NAMED} more" * (len(idle) > NAMED))
     return warn(
         check,
-        f"{len(idle)} unfinished in {base} ({size(total)}): {names}{running}",
-        "run their recipe again and it goes on from there; what no recipe wants any more can be deleted",
+        f"{len(idle)} unfinished in {store.root} ({size(sum(idle.values()))}): {names}{running}",
+        "run their recipe again and it goes on from there; `textmill gc --work 7` throws away what nobody has touched "
+        "for 7 days",
     )
+
+
+def _unfinished(root: Path) -> Iterator[tuple[Path, Path]]:
+    """Folders of builds and of replacements that may be unfinished, each with the lock of who is at it."""
+    for work in sorted(path for path in (root / "work").glob("*") if path.is_dir()):
+        yield work, work.with_name(f"{work.name}.lock")
+    for aside in sorted(root.glob(f"*/{ASIDE}/*")):
+        stage, key = aside.parent.parent.name, aside.name.rpartition("-")[2]
+        yield aside, root / "work" / f"{stage}-{key}.lock"
 
 
 def check_dates(store: Store, now: datetime | None = None) -> Finding:
