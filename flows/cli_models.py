@@ -13,6 +13,7 @@ from data.manifest import ArtifactRef
 from data.store import Store
 from flows.models import find_model
 from flows.recipe import RecipeError, unknown_name
+from tasks.benchmark_gate import BenchmarkCheck
 from tasks.champions import (
     Champions,
     Decision,
@@ -106,6 +107,20 @@ def _print_history(champions: Champions) -> None:
     for one in champions.history:
         for reason in one.reasons:
             print(f"{one.number:>4}  {reason}")
+        for said in _benchmarks(one):
+            if said not in one.reasons:
+                print(f"{one.number:>4}  {said}")
+
+
+def _benchmarks(decision: Decision) -> list[str]:
+    """What was found on benchmarks, one sentence each; of a first model its own accuracy."""
+    if checks := decision.scores.get("benchmarks"):
+        return [str(BenchmarkCheck(**check)) for check in checks]
+    return [
+        f"benchmark {name}: {one['accuracy_norm']:.1%} length-normalised accuracy, {one['accuracy']:.1%} plain, on "
+        f"{one['items']} items (by chance {one['chance']:.1%})"
+        for name, one in decision.scores.get("scored", {}).items()
+    ]
 
 
 def _row(decision: Decision) -> tuple[str, ...]:

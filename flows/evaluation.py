@@ -8,6 +8,7 @@ from flows.models import model_of_recipe, tokenizer_of
 from flows.recipe import Recipe, RecipeError
 from flows.start import DEFAULT_RECIPE, TASK_RUNNER, run_name, start_run
 from flows.training import weighted_arrays
+from tasks.benchmarks import read_all, score_benchmarks
 from tasks.judging import evaluate, sample
 from tasks.prepared import newest
 from tasks.registry import Stage
@@ -24,7 +25,7 @@ def evaluation(
     runtime: Runtime = Runtime(),  # noqa: B008 - the same
     model: str | None = None,
 ) -> dict[str, Any]:
-    """Score a model on the validation text of the newest corpus of a recipe, and let it write samples.
+    """Score a model on the newest validation text of a recipe and on benchmarks, and let it write samples.
 
     Args:
         recipe: Name of a recipe of prefect.yaml, or a whole one; its settings of evaluation and sampling are read.
@@ -46,8 +47,11 @@ def evaluation(
                 f"{prepared.tokenizer}: run tokenizer/recipe with the override "
                 f'{{"tokenizer": {{"kind": "artifact", "artifact": "{trained_with}"}}}}, or name another model.'
             )
-        scored = evaluate(run, judged, weighted_arrays(whole, prepared), whole.evaluation, whole.name)
-        run.metrics.update(collect_metrics(run.store, judged, scored, tuple(slot.ref for slot in prepared.tokens)))
+        scored = evaluate(run, judged, weighted_arrays(whole, prepared), whole.evaluation.config(), whole.name)
+        asked = read_all(run, whole.evaluation.placed(whole.decontamination))
+        benchmarks = score_benchmarks(run, judged, trained_with, asked, whole.name)
+        tokens = tuple(slot.ref for slot in prepared.tokens)
+        run.metrics.update(collect_metrics(run.store, judged, scored, tokens, benchmarks))
         run.finish("evaluation")
         sample(run, judged, trained_with, whole.sampling.prompts, whole.sampling.config(), whole.name)
         run.finish("samples")

@@ -15,6 +15,7 @@ from flows.recipe import Recipe
 from tasks.champions import Champions, Decision, read_champions
 from tasks.looking import Looked, look_at, look_once
 from tasks.news import news_since, survey
+from tasks.retrain_config import RetrainConfig
 from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.secrets import ask_prefect_too
@@ -22,6 +23,8 @@ from tasks.secrets import ask_prefect_too
 NOTHING = "nothing is new since the last decision"
 TAKEN_DOWN = "the champion learnt from text that was taken down since"
 UNSEEN = {"name", "sources", "sampling", "evaluation"}  # settings that are no reason to train again
+
+LATER_SETTINGS = ("benchmark_margin", "min_items")  # which surveys of earlier versions lack
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ def glance_at(run: Run, recipe: Recipe, look: Callable[[Run, Mapping[str, Source
     looked = look(run, sources)
     weights = {name: [source.weight, source.max_epochs] for name, source in sources.items()}
     settings = recipe.model_dump(mode="json", exclude=UNSEEN) | {"weights": weights}
+    for name in LATER_SETTINGS:
+        if settings["retrain"][name] == RetrainConfig.model_fields[name].default:
+            del settings["retrain"][name]
     seen = survey(run, sources, looked, settings)
     news = news_since(champions.seen, seen)
     champion = champions.champion

@@ -20,8 +20,9 @@ from data.overlap.config import DecontaminationConfig
 from data.sources.base import SourceConfig
 from data.sources.registry import AnySource
 from data.tokenizers.config import TokenizerConfig
-from gpt.config import EvaluationConfig, ModelConfig, SamplingConfig, TrainingConfig
+from gpt.config import ModelConfig, SamplingConfig, TrainingConfig
 from gpt.sizing import PlanConfig
+from tasks.evaluation_config import EvaluationRecipe
 from tasks.prompts import refuse_marks
 from tasks.retrain_config import RetrainConfig
 
@@ -78,7 +79,7 @@ class Recipe(BaseModel):
         description="Earlier model whose weights the training begins with: a reference such as model/abc123, or the "
         "folder of a model, ours or GPT-2's; null: weights drawn by the seed. Needs the same tokenizer and shape.",
     )
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How the model is scored.")
+    evaluation: EvaluationRecipe = Field(default_factory=EvaluationRecipe, description="How the model is scored.")
     sampling: SamplingRecipe = Field(default_factory=SamplingRecipe, description="What the model is asked to write.")
     retrain: RetrainConfig = Field(
         default_factory=RetrainConfig, description="How a model is trained again as its text grows."
@@ -110,6 +111,15 @@ class Recipe(BaseModel):
                 refuse_marks(prompt, self.model.masked)
             except TextmillError as error:
                 raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _place_benchmarks(self) -> "Recipe":
+        """Every benchmark has its file here or with those that documents are compared with."""
+        try:
+            self.evaluation.placed(self.decontamination)
+        except TextmillError as error:
+            raise ValueError(str(error)) from None
         return self
 
     def used_sources(self) -> dict[str, SourceConfig]:

@@ -44,6 +44,7 @@ IN_NO_KEY = {
     "sources.NAME.slot_bytes": "the slots themselves do",
     "sources.NAME.pseudonym_key": "where the secret is kept; a digest of the secret does",
     "decontamination.benchmarks": "where a file lies; the names and the texts of the fields do",
+    "evaluation.benchmarks": "where a file lies and what it is called; the texts and labels of its items do",
     "plan": "of the model; it enters that of the plan, and the numbers that come of it the model's",
     "retrain": "it acts on when a model is trained again, on the numbers of its plan, and on which one is champion",
     "sampling": "of the model; it enters that of the samples",

@@ -13,6 +13,8 @@ from flows.recipe import Recipe
 from flows.start import TASK_RUNNER, start_run
 from flows.training import build_model, weighted_arrays
 from gpt.sizing import PlanConfig
+from tasks.benchmark_gate import BenchmarkCheck, compare_all
+from tasks.benchmarks import Scored, read_all, read_answers, read_results, score_benchmarks
 from tasks.champions import Champions, read_champions, write_champions
 from tasks.comparing import compare_on_held_out, memorisation, memorisation_of_champion, tokenizer_of
 from tasks.corpus_drift import find_drift
@@ -23,6 +25,7 @@ from tasks.gate import Memorisation, Verdict, judge
 from tasks.plan import plan
 from tasks.prepared import Prepared
 from tasks.registry import Stage
+from tasks.report_facts import Made
 from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.sources import look_at_all
@@ -88,11 +91,11 @@ def _retrain(run: Run, recipe: Recipe, glance: Glance, again: bool) -> dict[str,
         "news": glance.news,
     }
     if champion is None:
-        basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, None), "run": decided_by}
+        basis = {"corpus": corpus, "scores": scores_json(run, made, None), "run": decided_by}
         reason = f"{champions.champion}, the champion, is gone" if champions.champion else "first"
         return _decide(run, champions.promoted(made.model, (reason,), **basis), seen)
-    verdict = _judge(run, recipe, prepared, made.model, champion)
-    basis = {"corpus": corpus, "scores": scores_json(run, made.evaluation, verdict), "run": decided_by}
+    verdict = _judge(run, recipe, prepared, made, champion)
+    basis = {"corpus": corpus, "scores": scores_json(run, made, verdict), "run": decided_by}
     if TAKEN_DOWN in glance.news:
         reasons = (f"takedown: {TAKEN_DOWN}", *verdict.reasons)
         return _decide(run, champions.promoted(made.model, reasons, **basis), seen)
@@ -128,18 +131,34 @@ def _with_gentler_plan(run: Run, recipe: Recipe, prepared: Prepared) -> Recipe:
     return recipe.model_copy(update={"training": training, "plan": PlanConfig()})
 
 
-def _judge(run: Run, recipe: Recipe, prepared: Prepared, challenger: ArtifactRef, champion: ArtifactRef) -> Verdict:
+def _judge(run: Run, recipe: Recipe, prepared: Prepared, made: Made, champion: ArtifactRef) -> Verdict:
     arrays = weighted_arrays(recipe, prepared)
-    pairs = compare_on_held_out(run, challenger, champion, arrays, prepared.shards, recipe.evaluation, recipe.name)
+    config, challenger = recipe.evaluation.config(), made.model
+    pairs = compare_on_held_out(run, challenger, champion, arrays, prepared.shards, config, recipe.name)
     value = memorisation(run, challenger, arrays, recipe.retrain, recipe.name)
     before = memorisation_of_champion(run, champion, recipe.retrain, recipe.name) if value is not None else None
     memorised = Memorisation(value, before)
-    verdict = judge(pairs, memorised, recipe.retrain)
+    benchmarks = _compare_on_benchmarks(run, recipe, made.benchmarks, champion)
+    verdict = judge(pairs, memorised, recipe.retrain, benchmarks)
     ours, theirs = verdict.totals.get("all", (None, None))
     run.metrics |= {"challenger_bpb": ours, "champion_bpb": theirs}
     shares = memorised.shares()
     run.metrics |= {"challenger_memorisation": shares["value"], "champion_memorisation": shares["before"]}
     return verdict
+
+
+def _compare_on_benchmarks(
+    run: Run, recipe: Recipe, scored: Scored, champion: ArtifactRef
+) -> tuple[BenchmarkCheck, ...]:
+    """Challenger (`scored`) and champion on the same items, each in tokens of its own."""
+    tokenizer = tokenizer_of(run.store, champion)
+    if not scored or tokenizer is None:
+        return ()
+    asked = read_all(run, recipe.evaluation.placed(recipe.decontamination))
+    before = score_benchmarks(run, champion, tokenizer, asked, recipe.name)
+    if before:
+        run.metrics["champion_benchmarks"] = read_results(run.store, before)
+    return compare_all(read_answers(run.store, scored), read_answers(run.store, before), recipe.retrain)
 
 
 def _decide(run: Run, champions: Champions, seen: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from prefect import flow
 from data.errors import TextmillError
 from flows.recipe import Recipe
 from flows.start import DEFAULT_RECIPE, TASK_RUNNER, run_name, start_run
+from tasks.benchmarks import read_all, score_benchmarks
 from tasks.continuing import Continuation, continue_training, named_continuation
 from tasks.judging import evaluate, sample
 from tasks.plan import plan, publish_plan_card
@@ -58,6 +59,7 @@ def training(
 def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuation | None = None) -> Made:
     """All stages of a model in their order, or of more steps of one; metrics of the run go to `run.metrics`."""
     arrays = weighted_arrays(recipe, prepared)
+    benchmarks = read_all(run, recipe.evaluation.placed(recipe.decontamination))  # before hours of training
     sampling = recipe.sampling.config()
     prompts = recipe.sampling.prompts
     shaped = starting_shape(run, recipe.model, recipe.init_from, arrays.tokenizer)
@@ -74,8 +76,9 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuati
     tokens = tuple(slot.ref for slot in prepared.tokens)
     run.metrics.update(collect_metrics(run.store, model, None, tokens))
     run.finish("model")
-    evaluation = evaluate(run, model, arrays, recipe.evaluation, recipe.name)
-    run.metrics.update(collect_metrics(run.store, model, evaluation, tokens))
+    evaluation = evaluate(run, model, arrays, recipe.evaluation.config(), recipe.name)
+    scored = score_benchmarks(run, model, prepared.tokenizer, benchmarks, recipe.name)
+    run.metrics.update(collect_metrics(run.store, model, evaluation, tokens, scored))
     run.finish("evaluation")
     samples = sample(run, model, prepared.tokenizer, prompts, sampling, recipe.name)
     run.finish("samples")
@@ -90,6 +93,7 @@ def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuati
         samples=samples,
         overlap=prepared.overlap,
         plan=planned.ref,
+        benchmarks=scored,
     )
     page = report(run, made, recipe.model_dump(mode="json"), recipe.name)
     publish_run_card(run, page, made)

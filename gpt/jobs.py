@@ -1,4 +1,4 @@
-"""What the commands of this floor are asked to do: the contents of RUN.json, EVAL.json, SAMPLE.json, MEMORISE.json.
+"""What the commands of this floor are asked to do: the contents of RUN.json, EVAL.json, SAMPLE.json and the like.
 
 Whoever starts a command writes these as JSON; `gpt.jobfile` reads and checks them. Paths are taken as they are.
 """
@@ -164,3 +164,29 @@ class MemorisationJob:
     def __post_init__(self) -> None:
         for name in ("samples", "prefix_bytes", "span_bytes"):
             require_range(self, name, 1)
+
+
+@dataclass(frozen=True)
+class ItemPaths:
+    """The items of a multiple-choice benchmark as arrays, all .npy.
+
+    tokens  (n,) ids, item by item: those of the context, then of each ending
+    parts   (contexts and endings + 1,) int64: where each begins in `tokens`, and last n
+    items   (items, 2) int64: how many endings, and which of them is right, from 0
+    sizes   (endings,) int64: UTF-8 bytes of each ending
+    """
+
+    tokens: Path
+    parts: Path
+    items: Path
+    sizes: Path
+
+
+@dataclass(frozen=True)
+class ChoicesJob:
+    """CHOICES.json: which endings a trained model finds likeliest."""
+
+    model_dir: Path
+    items: ItemPaths
+    out: Path
+    runtime: Runtime = field(default_factory=Runtime)

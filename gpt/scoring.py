@@ -101,7 +101,7 @@ def score(
     model.eval()
     for first in range(0, len(windows), at_once):
         batch = windows[first : first + at_once]
-        for window, nats in zip(batch, _score_batch(model, passages, batch, device, exact), strict=True):
+        for window, nats in zip(batch, score_windows(model, passages, batch, device, exact), strict=True):
             targets = passages[window.passage][window.scored + 1 : window.end + 1]
             scores[window.passage] += (nats, len(targets), token_bytes[targets].sum())
         tick()
@@ -122,10 +122,10 @@ def masked_accuracy(scores: npt.NDArray[np.float64]) -> dict[str, float]:
     return {"masked_accuracy": float(scores[:, 3].sum() / max(1.0, scores[:, 1].sum()))}
 
 
-def _score_batch(
+def score_windows(
     model: GPT, passages: Sequence[Passage], windows: Sequence[Window], device: torch.device, exact: bool
 ) -> list[float]:
-    """Sum of nats per window."""
+    """Sum of nats per window, all of them in one pass, padded on the right; `model` is causal and in `eval`."""
     longest = max(w.end - w.begin for w in windows)
     ids = np.zeros((len(windows), longest + 1), np.int64)
     counted = np.zeros((len(windows), longest), bool)

@@ -9,35 +9,42 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from data.manifest import ArtifactRef
+from tasks.benchmark_gate import BenchmarkCheck
+from tasks.benchmarks import read_results
 from tasks.champions import Champions, Decision
 from tasks.gate import Verdict
 from tasks.markdown import code, plain, table
 from tasks.progress import run_logger
-from tasks.report_facts import read_evaluation
+from tasks.report_facts import Made, read_evaluation
 from tasks.report_page import data_url
 from tasks.run import Run
 from tasks.run_card import MAX_PICTURE_BYTES, card_key
 
 SHOWN_DECISIONS = 20
 DRAWN_DECISIONS = 60
+BENCHMARK_HEAD = ("Benchmark", "Items", "Champion", "Challenger", "Difference (95%)", "Result")
 SCORE_HEAD = ("Source", "Text", "Passages", "Champion", "Challenger", "Difference (95%)", "Result")
 
 
-def scores_json(run: Run, evaluation: ArtifactRef | None, verdict: Verdict | None) -> dict[str, Any]:
+def scores_json(run: Run, made: Made, verdict: Verdict | None) -> dict[str, Any]:
     """The `scores` of a decision.
 
     val_bpb       bits per byte of the challenger on all held-out text, None without any
     totals        by kind of text, and for `all`: challenger and champion
     checks        the fields of each `gate.Check`
     memorisation  shares of challenger and champion
+    benchmarks    the fields of each `benchmark_gate.BenchmarkCheck`; absent without any
+    scored        content of the challenger's benchmark.json by the benchmark's name; absent without any
     """
-    scored = read_evaluation(run.store, evaluation) or {}
+    scored = read_evaluation(run.store, made.evaluation) or {}
     found: dict[str, Any] = {"val_bpb": scored.get("bits_per_byte")}
     if verdict is not None:
         found["totals"] = {kind: list(pair) for kind, pair in verdict.totals.items()}
         found["checks"] = [asdict(check) for check in verdict.checks]
         found["memorisation"] = verdict.memorisation.shares()
+        found |= {"benchmarks": [check.to_json() for check in verdict.benchmarks]} if verdict.benchmarks else {}
+    if made.benchmarks:
+        found["scored"] = read_results(run.store, made.benchmarks)
     return found
 
 
@@ -75,7 +82,23 @@ def _scores(scores: Mapping[str, Any]) -> str:
         lines.append(
             f"Goes on verbatim at {shares['value']:.1%} of places in its training text; the champion: {before}."
         )
+    if scores.get("benchmarks"):
+        rows = [benchmark_row(BenchmarkCheck(**check)) for check in scores["benchmarks"]]
+        lines.append("Length-normalised accuracy on benchmarks (plain in brackets):")
+        lines.append(table(BENCHMARK_HEAD, rows, texts=(5,)))
     return "\n\n".join(lines)
+
+
+def benchmark_row(check: BenchmarkCheck) -> tuple[str, ...]:
+    """One comparison in the columns of `BENCHMARK_HEAD`."""
+    interval = "-"
+    if check.low is not None and check.high is not None:
+        interval = f"{100 * check.low:+.1f} to {100 * check.high:+.1f} points"
+    before, value = (
+        f"{normalised:.1%} ({share:.1%})"
+        for normalised, share in ((check.before, check.accuracy_before), (check.value, check.accuracy))
+    )
+    return (plain(check.benchmark), f"{check.items:,}", before, value, interval, check.result)
 
 
 def score_row(check: Mapping[str, Any]) -> tuple[str, ...]:

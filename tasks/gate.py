@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.benchmark_gate import BenchmarkCheck
 from tasks.retrain_config import RetrainConfig
 
 ALL = "all sources"
@@ -119,14 +120,20 @@ class Verdict:
     checks: tuple[Check, ...]
     memorisation: Memorisation
     totals: Mapping[str, tuple[float, float]]
+    benchmarks: tuple[BenchmarkCheck, ...] = ()
 
 
-def judge(pairs: Mapping[tuple[str, str], Pairs], memorisation: Memorisation, config: RetrainConfig) -> Verdict:
+def judge(
+    pairs: Mapping[tuple[str, str], Pairs],
+    memorisation: Memorisation,
+    config: RetrainConfig,
+    benchmarks: tuple[BenchmarkCheck, ...] = (),
+) -> Verdict:
     """Decide by the scores on every (source, kind of text).
 
     A source with fewer than `min_passages` passages of a kind is reported and not judged. Where that leaves no source
     to be judged on a kind, its passages of all sources are judged together, if they are enough. Nothing that can be
-    judged means that the champion stays.
+    judged means that the champion stays, whatever benchmarks say: these only keep a challenger out.
     """
     checks = []
     for kind in ("frozen", "new"):
@@ -144,8 +151,10 @@ def judge(pairs: Mapping[tuple[str, str], Pairs], memorisation: Memorisation, co
             "(split.min_passages, split.validation_share, retrain.min_passages)"
         )
     failures += _memorises_more(memorisation, config)
-    reasons = failures or [str(check) for check in judged]
-    return Verdict(not failures, tuple(reasons), tuple(checks), memorisation, _totals(pairs))
+    failures += [str(check) for check in benchmarks if check.result == "worse"]
+    said = [str(check) for check in judged] + [str(one) for one in benchmarks if one.result != "not judged"]
+    reasons = failures or said
+    return Verdict(not failures, tuple(reasons), tuple(checks), memorisation, _totals(pairs), benchmarks)
 
 
 def compare(source: str, kind: str, pairs: Pairs, config: RetrainConfig) -> Check:

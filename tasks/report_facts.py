@@ -8,7 +8,7 @@ comparison of several runs starts here.
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from data.privacy.config import THINGS
 from data.store import Store
 
 EVALUATION_FILE = "evaluation.json"
+SCORES_FILE = "benchmark.json"
 INDEX_FILE = "index.json"
 PLAN_FILE = "plan.json"
 TOKENIZER_META_FILE = "tokenizer.meta.json"
@@ -40,6 +41,7 @@ class Made:
     samples: ArtifactRef
     overlap: ArtifactRef | None = None
     plan: ArtifactRef | None = None
+    benchmarks: Mapping[str, ArtifactRef] = field(default_factory=dict)  # scores by the benchmark's name
 
     def refs(self) -> tuple[ArtifactRef, ...]:
         """All of them, upstream first."""
@@ -47,7 +49,7 @@ class Made:
         overlap = () if self.overlap is None else (self.overlap,)
         plan = () if self.plan is None else (self.plan,)
         made = (*self.documents, *self.corpus, self.index, *overlap, self.tokenizer, *self.tokens, *plan, self.model)
-        return (*made, *judged)
+        return (*made, *judged, *self.benchmarks.values())
 
     def digests(self) -> dict[str, str | list[str]]:
         """Payload digests by role; this is all that determines a report."""
@@ -57,6 +59,7 @@ class Made:
         single |= {} if self.plan is None else {"plan": self.plan}
         slots = {"documents": self.documents, "corpus": self.corpus, "tokens": self.tokens}
         digests: dict[str, str | list[str]] = {role: [ref.digest for ref in refs] for role, refs in slots.items()}
+        single |= {f"benchmark {name}": ref for name, ref in self.benchmarks.items()}
         return digests | {role: ref.digest for role, ref in single.items()}
 
 
@@ -132,6 +135,7 @@ class RunFacts:
     benchmarks       those kept out of documents
     overlap          content of overlap.json, or None
     plan             content of plan.json, or None
+    scores           content of benchmark.json by the benchmark's name, for those that the model was scored on
     steps            done to get to the last weights: fewer than planned when the guard has cut the run short
     artifacts        every artifact cited, upstream first: stage, key, payload digest
     """
@@ -150,10 +154,14 @@ class RunFacts:
     overlap: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     steps: int = 0
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         derived = {"bytes_per_token": self.corpus.bytes_per_token}
-        return asdict(self) | derived
+        given = asdict(self)
+        if not self.scores:
+            del given["scores"]  # so that a run without benchmarks has the facts that it always had
+        return given | derived
 
 
 def gather_facts(store: Store, made: Made) -> RunFacts:
@@ -178,6 +186,7 @@ def gather_facts(store: Store, made: Made) -> RunFacts:
         overlap=None if made.overlap is None else read_json(store.path(made.overlap) / OVERLAP_FILE),
         plan=None if made.plan is None else read_json(store.path(made.plan) / PLAN_FILE),
         steps=steps,
+        scores={name: json.loads(store.read(ref, SCORES_FILE)) for name, ref in made.benchmarks.items()},
     )
 
 
@@ -249,6 +258,6 @@ def add_up(counts: Iterable[Mapping[str, int | float]]) -> Counts:
     """Counts of several artifacts, added field by field."""
     total: Counts = defaultdict(int)
     for one in counts:
-        for field, number in one.items():
-            total[field] += number
+        for name, number in one.items():
+            total[name] += number
     return dict(total)

@@ -43,3 +43,11 @@ class RetrainConfig(BaseModel):
         description="By how much the share gone on with verbatim may exceed the champion's: the new model is kept out "
         "when the lower end of the 95% interval of the difference lies above. The fewer samples, the wider it is.",
     )
+    benchmark_margin: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="By how much the length-normalised accuracy on a benchmark may lie below the champion's, as a "
+        "share: the new model is kept out when the whole 95% interval of the difference lies further below.",
+    )
+    min_items: int = Field(100, ge=2, description="Items below which a benchmark is reported and not judged.")

@@ -13,6 +13,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from data.manifest import ArtifactRef
 from data.store import Store
+from tasks.benchmarks import Scored, read_results
 from tasks.markdown import block, code, plain, table
 from tasks.progress import run_logger
 from tasks.prompts import written
@@ -33,7 +34,11 @@ PSEUDO = (
 
 
 def collect_metrics(
-    store: Store, model_ref: ArtifactRef, evaluation: ArtifactRef | None, token_refs: Sequence[ArtifactRef]
+    store: Store,
+    model_ref: ArtifactRef,
+    evaluation: ArtifactRef | None,
+    token_refs: Sequence[ArtifactRef],
+    benchmarks: Scored | None = None,
 ) -> dict[str, Any]:
     """The numbers of a run that its last line of JSON carries; None for what was not measured."""
     model = store.manifest(model_ref)
@@ -47,6 +52,7 @@ def collect_metrics(
         "val_loss": scored.get("loss"),
         "perplexity": scored.get("perplexity"),
         **({"masked_accuracy": scored["masked_accuracy"]} if "masked_accuracy" in scored else {}),
+        **({"benchmarks": read_results(store, benchmarks)} if benchmarks else {}),
         "train_loss": trained.get("train_loss"),
         "train_tokens_per_s": trained.get("train_tokens_per_s"),
         "parameters": trained.get("parameters"),
@@ -82,9 +88,11 @@ def run_card(run: Run, page: ArtifactRef, made: Made) -> str:
         "Samples": run.store.address(made.samples),
     }
     notes = read_notes(trace(run.store, made), run.notes)
+    metrics = collect_metrics(run.store, made.model, made.evaluation, made.tokens, made.benchmarks)
     parts = [
         f"# {plain(run.recipe_name)}",
-        _numbers(collect_metrics(run.store, made.model, made.evaluation, made.tokens)),
+        _numbers(metrics),
+        _benchmarks(metrics.get("benchmarks", {})),
         _picture(folder / LOSS_PICTURE),
         _stages(run),
         _sample(read_completions(run.store, made.samples)),
@@ -113,6 +121,20 @@ def _numbers(metrics: dict[str, Any]) -> str:
         ("Tokens per second", number(metrics["train_tokens_per_s"])),
     ]
     return f"{score}\n\n" + table(("Measure", "Value"), rows)
+
+
+def _benchmarks(results: dict[str, dict[str, Any]]) -> str:
+    if not results:
+        return ""
+    head = ("Benchmark", "Items", "Accuracy", "Length-normalised", "95% interval", "By chance")
+    return "## Benchmarks\n\n" + table(head, [(plain(name), *score_cells(one)) for name, one in results.items()])
+
+
+def score_cells(result: dict[str, Any]) -> tuple[str, ...]:
+    """Items, accuracy, length-normalised accuracy with its 95% interval, and chance, as tables show them."""
+    low, high = result["accuracy_norm_interval"]
+    shares = f"{result['accuracy']:.1%}", f"{result['accuracy_norm']:.1%}", f"{low:.1%} to {high:.1%}"
+    return (number(result["items"]), *shares, f"{result['chance']:.1%}")
 
 
 def _stages(run: Run) -> str:

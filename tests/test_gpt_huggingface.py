@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gpt.choices import score_endings
 from gpt.errors import GPTError
 from gpt.generate import stream
 from gpt.huggingface import load_gpt2, write_pretrained
 from gpt.model import GPT
 from gpt.weights import load_model, read_starting_weights, save_model
+from tests.choice_toys import made_up, questions
 from tests.gpt_toys import EOT, VARIANTS, VOCAB, random_model
 
 
@@ -47,6 +49,20 @@ def test_exported_logits_are_ours(name, tmp_path):
     assert (expected - found).abs().max() < 1e-4
     assert expected.std() > 0.1  # the comparison is about something
     assert type(theirs).__name__ == ("GPT2LMHeadModel" if name.startswith("gpt2") else "Qwen3ForCausalLM")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "modern untied", "bigram"])
+def test_endings_of_benchmarks_are_scored_as_by_theirs_one_by_one(name, tmp_path):
+    model = random_model(VARIANTS[name])
+    theirs = stock(exported(model, tmp_path))
+    asked = questions(made_up(8, longest=model.config.context // 2 - 1))  # items that fit
+    found = score_endings(model, asked, torch.device("cpu"))
+    assert found.std() > 1  # the comparison is about something
+    with torch.no_grad():
+        for passage, begin, nats in zip(asked.passages, asked.begins, found, strict=True):
+            ids = torch.from_numpy(passage.astype("int64"))[None]
+            losses = torch.nn.functional.cross_entropy(theirs(ids).logits[0, :-1], ids[0, 1:], reduction="none")
+            assert nats == pytest.approx(float(losses[begin - 1 :].sum()), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -6,24 +6,19 @@ is not comparable. What is commonplace within a benchmark is not looked for eith
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from data.errors import TextmillError
 from data.near.shingles import Hashes, Ints
 from data.overlap.config import BenchmarkConfig, DecontaminationConfig
+from data.overlap.fields import UnusableBenchmarkError, parse_item, texts_at
 from data.overlap.runs import KnownHashes, runs_in, words_in
 
 _TEXTS_AT_ONCE = 10_000
-
-
-class UnusableBenchmarkError(TextmillError):
-    """A file of benchmark items that cannot be read as the recipe says."""
 
 
 class Item(NamedTuple):
@@ -131,7 +126,7 @@ def _read(path: Path, name: str, config: BenchmarkConfig, normalised: Callable[[
                 if not content.strip():
                     continue
                 where = f"the benchmark {name!r}, line {line:,} of {path}"
-                fields = [_values(_parsed(content, where), field.split("."), field, where) for field in config.fields]
+                fields = [texts_at(parse_item(content, where), field, where) for field in config.fields]
                 texts.parts.update(normalised(part) for parts in fields for part in parts)
                 for member in range(max(map(len, fields))):  # a shorter list says its last
                     joined = " ".join(parts[min(member, len(parts) - 1)] for parts in fields if parts)
@@ -145,32 +140,6 @@ def _read(path: Path, name: str, config: BenchmarkConfig, normalised: Callable[[
             f"Correct decontamination.benchmarks.{name}.path."
         ) from error
     return texts
-
-
-def _parsed(content: str, where: str) -> dict[str, Any]:
-    try:
-        item = json.loads(content)
-    except ValueError as error:
-        raise UnusableBenchmarkError(f"In {where}: {error}. One JSON object belongs on every line.") from error
-    if not isinstance(item, dict):
-        raise UnusableBenchmarkError(f"In {where}: a {type(item).__name__} where one JSON object belongs.")
-    return item
-
-
-def _values(item: Any, steps: Sequence[str], field: str, where: str) -> list[str]:
-    """The texts of a field: one, or those of a list; none where it is null."""
-    if item is None:
-        return []
-    if isinstance(item, list):
-        return [value for one in item for value in _values(one, steps, field, where)]
-    if steps:
-        if not isinstance(item, dict) or steps[0] not in item:
-            known = ", ".join(item) if isinstance(item, dict) else "none"
-            raise UnusableBenchmarkError(f"In {where}: there is no field {field!r}; known there: {known}.")
-        return _values(item[steps[0]], steps[1:], field, where)
-    if isinstance(item, str):
-        return [item]
-    raise UnusableBenchmarkError(f"In {where}: the field {field!r} holds {json.dumps(item)[:80]}, which is no text.")
 
 
 class _Found(NamedTuple):
