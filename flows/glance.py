@@ -24,7 +24,7 @@ NOTHING = "nothing is new since the last decision"
 TAKEN_DOWN = "the champion learnt from text that was taken down since"
 UNSEEN = {"name", "sources", "sampling", "evaluation"}  # settings that are no reason to train again
 
-LATER_SETTINGS = ("benchmark_margin", "min_items")  # which surveys of earlier versions lack
+LATER_SETTINGS = ("benchmark_margin", "min_items")  # surveys of earlier versions lack them: defaults are no news
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,7 @@ def glance_at(run: Run, recipe: Recipe, look: Callable[[Run, Mapping[str, Source
     champions = read_champions(run.store.refs, recipe.name)
     sources = recipe.used_sources()
     looked = look(run, sources)
-    weights = {name: [source.weight, source.max_epochs] for name, source in sources.items()}
-    settings = recipe.model_dump(mode="json", exclude=UNSEEN) | {"weights": weights}
-    for name in LATER_SETTINGS:
-        if settings["retrain"][name] == RetrainConfig.model_fields[name].default:
-            del settings["retrain"][name]
-    seen = survey(run, sources, looked, settings)
+    seen = survey(run, sources, looked, settings_of(recipe))
     news = news_since(champions.seen, seen)
     champion = champions.champion
     if champion and _is_gone(run, champion):
@@ -60,6 +55,16 @@ def glance_at(run: Run, recipe: Recipe, look: Callable[[Run, Mapping[str, Source
     elif champion and is_tainted(run.store, champion):
         news.append(TAKEN_DOWN)
     return Glance(champions, champion, looked, seen, news)
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe bears on the model and on the gate, as a survey keeps it."""
+    weights = {name: [source.weight, source.max_epochs] for name, source in recipe.used_sources().items()}
+    settings = recipe.model_dump(mode="json", exclude=UNSEEN) | {"weights": weights}
+    for name in LATER_SETTINGS:
+        if settings["retrain"][name] == RetrainConfig.model_fields[name].default:
+            del settings["retrain"][name]
+    return settings
 
 
 def _is_gone(run: Run, champion: ArtifactRef) -> bool:

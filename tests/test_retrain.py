@@ -10,6 +10,7 @@ import pytest
 from data.store import Store
 from flows.cli import app, run_app
 from tasks.champions import read_champions
+from tests.quizzes import COUNT, write_items
 
 pytestmark = pytest.mark.usefixtures("flow_server")
 
@@ -70,8 +71,17 @@ class Growing:
 def test_a_first_model_then_nothing_new_then_a_challenger(tmp_path, capfd):
     growing = Growing(tmp_path)
     growing.add(0, 12)
-    first = growing.retrain(capfd)
+    write_items(tmp_path / "quiz.jsonl")
+    quiz = {"evaluation.benchmarks": {"quiz": {"path": str(tmp_path / "quiz.jsonl"), "form": "hellaswag"}}}
+    first = growing.retrain(capfd, **quiz)
     assert (first["outcome"], first["reasons"], first["decision"]) == ("promoted", ["first"], 1)
+    score = first["metrics"]["benchmarks"]["quiz"]
+    assert (score["items"], score["chance"]) == (COUNT, 0.25) and 0 <= score["accuracy_norm"] < 0.6
+    left_out = f"benchmark quiz: 1 line was left out as no usable item: line {COUNT + 1}: "
+    assert [note.startswith(left_out) for note in first["notes"] if "quiz" in note] == [True]
+    page = growing.store.path(growing.store.resolve(first["artifacts"]["report"][0]))
+    assert json.loads((page / "facts.json").read_text())["scores"] == {"quiz": score}
+    assert f"<td>{100 * score['accuracy_norm']:.1f}%</td>" in (page / "observed" / "report.html").read_text()
     assert first["champion"] == first["artifacts"]["model"][0] and first["challenger"] is None
     assert first["metrics"]["val_bpb"] > 0
 
@@ -81,7 +91,7 @@ def test_a_first_model_then_nothing_new_then_a_challenger(tmp_path, capfd):
     assert len(growing.registry.history) == 1
 
     growing.add(12, 24)
-    second = growing.retrain(capfd)
+    second = growing.retrain(capfd, **quiz)
     assert second["outcome"] == "promoted", second["reasons"]
     assert any("12 items more" in note for note in second["notes"])
     assert any(f"Warm start from {first['champion']}: 10 steps of 20" in note for note in second["notes"])
@@ -92,6 +102,13 @@ def test_a_first_model_then_nothing_new_then_a_challenger(tmp_path, capfd):
     assert frozen["passages"] >= 30 and frozen["before"] == pytest.approx(first["metrics"]["val_bpb"], abs=1e-6)
     assert 1 < frozen["documents"] <= 12 < frozen["passages"], "a document is held out in several passages"
     assert decision.corpus["index"] == second["artifacts"]["corpus"][-1]
+    assert second["metrics"]["champion_benchmarks"] == {"quiz": score}
+    (check,) = decision.scores["benchmarks"]
+    assert (check["before"], check["result"]) == (score["accuracy_norm"], "not judged"), "100 items are needed"
+    assert growing.command("models", "folder") == 0
+    out = capfd.readouterr().out
+    assert f"   1  benchmark quiz: {score['accuracy_norm']:.1%} length-normalised accuracy" in out
+    assert f"   2  benchmark quiz: {check['before']:.1%} -> {check['value']:.1%} length-normalised" in out
 
 
 @pytest.mark.long
