@@ -14,18 +14,19 @@ def write_items(path):
     if HELLASWAG.is_file():
         items = [json.loads(line) for line in HELLASWAG.read_text(encoding="utf-8").splitlines()[:COUNT]]
     else:
-        draw = random.Random(1)
-
-        def some(count):
-            return " ".join(draw.choice(WORDS) for _ in range(count))
-
-        items = [
-            {"activity_label": "Toys", "ctx_a": some(12), "ctx_b": some(2), "endings": [some(draw.randint(3, 9)) for _ in range(4)],
-             "label": draw.randrange(4)} for _ in range(COUNT)
-        ]  # fmt: skip
+        items = [_made_up(random.Random(number)) for number in range(COUNT)]
     write(path, items)
     return items
 
 
 def write(path, items):
     path.write_text("".join(json.dumps(item) + "\n" for item in items) + '{"ctx_a": "cut off')
+
+
+def _made_up(draw):
+    def some(count):
+        return " ".join(draw.choice(WORDS) for _ in range(count))
+
+    endings = [some(draw.randint(3, 9)) for _ in range(4)]
+    context = {"activity_label": "Toys", "ctx_a": some(12), "ctx_b": some(2)}
+    return context | {"endings": endings, "label": draw.randrange(4)}

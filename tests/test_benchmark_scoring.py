@@ -111,7 +111,7 @@ def test_items_from_an_address_are_fetched_and_scored_once(toy, tmp_path):
         asked = read_all(again, {"renamed": BenchmarkItemsConfig.model_validate(place)})
         assert score_benchmarks(again, ref, tokenizer, asked, "toy") == {"renamed": scored["quiz"]}
     never = BenchmarkItemsConfig.model_validate(config | {"sha256": "1" * 64})
-    with pytest.raises(TextmillError, match="never fetched into this store, and runtime.offline is true"):
+    with pytest.raises(TextmillError, match=r"never fetched into this store, and runtime\.offline is true"):
         read_all(again, {"quiz": never})
 
     _, masked = publish(objective="masked")
