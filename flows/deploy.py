@@ -3,9 +3,9 @@ and the automations of `flows.ops`.
 
 The same as `prefect work-pool create POOL --type process --overwrite`, `prefect deploy --all` and `textmill ops
 install`, but without loss of what was set up on the server (flows/schedules.py), in one process, and with the form of a
-flow made and checked once: Prefect makes and checks it twice for each deployment, and reads the certificates anew for
-each of some ninety clients, which takes most of the time. With `--when-told` it begins at the end of its input, all
-that it needs imported: a server that is being started with it is up by then.
+flow made and checked once (flows/forms.py): Prefect makes and checks it twice for each deployment, and reads the
+certificates anew for each of some ninety clients, which takes most of the time. With `--when-told` it begins at the end
+of its input, all that it needs imported: a server that is being started with it is up by then.
 """
 
 import importlib
@@ -19,7 +19,7 @@ import prefect.deployments.runner
 from prefect.cli import app
 from prefect.client.orchestration import get_client
 
-from flows.forms import check_forms_once
+from flows import forms
 from flows.ops import install
 from flows.recipes import load_deployments
 from flows.schedules import keep_schedules, read_schedules
@@ -27,7 +27,7 @@ from flows.schedules import keep_schedules, read_schedules
 
 def main() -> None:
     """Exit code 0, or that of the command that failed."""
-    check_forms_once()
+    forms.check_once()
     ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
     for theirs in (prefect.cli.deploy._core, prefect.deployments.runner):
         theirs.parameter_schema = attrgetter("parameters")  # type: ignore[attr-defined]

@@ -31,10 +31,10 @@ def main() -> None:
     """What `prefect server` does with these arguments; the exit code is its own."""
     from prefect.cli import app
 
-    from flows.forms import check_forms_once
+    from flows import forms
 
     collect_aside()
-    check_forms_once()
+    forms.check_once()
     keep_registry_local()
     sys.argv = ["prefect", "server", *sys.argv[1:]]
     app()
