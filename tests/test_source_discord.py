@@ -14,6 +14,7 @@ from data.sources.base import SourceError
 from data.sources.chats import export_files as discord_files
 from data.sources.chats.spare import Spare
 from data.sources.discord import DiscordConfig
+from data.sources.listing import marks_of
 from data.sources.pack import ChangedSinceLookError
 from tests.discord_exports import CHANNEL, chat, discord_runs, export, message, plain_conversations, sentences
 from tests.source_runs import texts
@@ -257,7 +258,7 @@ def test_a_foreign_memo_is_not_trusted(folder, tmp_path, memo):
     config = DiscordConfig(path="exports")
     look = config.look(tmp_path)
     assert config.look(tmp_path, memo).items == look.items
-    marks = discord_files._marks((folder / "a.json").stat())
+    marks = marks_of((folder / "a.json").stat())
     for entry in ([marks, {}], [marks, {"segments": [{}]}], [marks], marks, None):
         memo = {"format": 1, "silence": 60, "files": {"a.json": entry}, "merged": {}}
         assert config.look(tmp_path, memo).items == look.items
