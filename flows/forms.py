@@ -27,7 +27,8 @@ def check_once() -> None:
     in_order: set[str] = set()  # both check by the rules of Draft 2020-12
     for validator in (jsonschema.Draft202012Validator, validation._VALIDATOR):
         _remember(validator, in_order)
-    prefect.types._datetime.available_timezones = cache(available_timezones)
+    theirs: Any = prefect.types._datetime
+    theirs.available_timezones = cache(available_timezones)
 
 
 def _remember(validator: Any, in_order: set[str]) -> None:
