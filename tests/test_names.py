@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+import time
 from dataclasses import replace as changed
 from pathlib import Path
 
@@ -165,6 +166,16 @@ def test_a_text_longer_than_spacy_takes_is_cut(ruler):
     assert len(text) > 1_000_000
     replacer = NameReplacer(find_pipeline(ruler, LABELS, Path("/")), made_names=True)
     assert replacer.replace([text]) == [(" ".join(["<NAME>", *[word] * 1_000, "<NAME>"]), 2)]
+
+
+@pytest.mark.parametrize("piece", ["(", "-=", "a.", "://", "x", "界", "Ann<"])
+def test_hostile_text_takes_no_long(ruler, piece):
+    replacer = NameReplacer(find_pipeline(ruler, LABELS, Path("/")), made_names=True)
+    middle = piece * (20_000 // len(piece))
+    replacer.replace(["Ann"])
+    begun = time.process_time()
+    assert replacer.replace([f"Ann Lee {middle} Ann Lee"]) == [(f"<NAME> {middle} <NAME>", 2)]
+    assert time.process_time() - begun < 3
 
 
 def test_a_recogniser_that_learnt_is_loaded_alone_and_finds_what_the_whole_finds(spacy, learnt):

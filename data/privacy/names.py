@@ -22,6 +22,7 @@ _PIECE = 20_000  # characters given to spaCy as one text: memory goes with it, a
 _AT_ONCE = 100_000  # characters in a batch of pieces
 _PLACEHOLDER = re.compile("|".join([*map(re.escape, PLACEHOLDERS.values()), NAME_PLACEHOLDER, "<URL>"]))
 _MADE_NAME = re.compile(rf"(?<![\w-])(?:{MADE_NAME.pattern})[0-9]*")
+_UNREAD = re.compile(r"[^\w\s]{50,}|[!-~]{500,}")  # no name, and spaCy takes time that grows with the square of it
 _POSSESSIVE = re.compile(r"['’]s\Z")
 _NAMELESS = " \t\u00a0\"'“”„‘’«»‹›()[]{}<>,;:.!?*_~|/\\#@=+–—-"  # at the ends of an entity, no part of a name
 
@@ -66,7 +67,7 @@ class NameReplacer:
         with _loading:
             nlp = _loaded(self._pipeline)
             longest = min(nlp.max_length, _PIECE)
-            pieces = (_Piece(i, *span) for i, text in enumerate(texts) for span in cut_lines(text, longest))
+            pieces = (_Piece(i, *span) for i, text in enumerate(texts) for span in _to_read(text, longest))
             for batch in _batches(pieces):
                 with nlp.memory_zone():
                     made = nlp.pipe([texts[one.text][one.begin : one.end] for one in batch], batch_size=len(batch))
@@ -109,6 +110,15 @@ def _trimmed(text: str, begin: int, end: int) -> Iterator[Span]:
         while text.startswith(OVERLAY, end):
             end += 1
         yield begin, end
+
+
+def _to_read(text: str, longest: int) -> Iterator[Span]:
+    """Spans for spaCy: the text without rulings and the like, cut to `longest` characters."""
+    after = 0
+    for begin, end in [*(match.span() for match in _UNREAD.finditer(text)), (len(text), len(text))]:
+        for span in cut_lines(text[after:begin], longest):
+            yield after + span[0], after + span[1]
+        after = end
 
 
 def cut_lines(text: str, longest: int) -> Iterator[Span]:
