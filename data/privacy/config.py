@@ -58,7 +58,7 @@ class PrivacyConfig(BaseModel):
         "such as en_core_web_sm, or a folder. Whatever `privacy` says; needs the extra names. null: names stay.",
     )
     name_labels: tuple[str, ...] = Field(
-        ("PERSON", "PER"), min_length=1, description="Labels that pipelines give to people's names."
+        ("PER", "PERSON"), min_length=1, description="Labels that pipelines give to people's names."
     )
     names_in: Literal["all", "chats"] = Field(
         "all",
