@@ -19,13 +19,15 @@ NAME = "forgotten"
 
 
 def note_removed(store: Store, refs: Iterable[ArtifactRef], date: str) -> None:
-    """Note what is about to be removed, before it is."""
-    read = {str(ref) for ref in refs if ref.stage in ("corpus", "tokens")}
+    """Note what is about to be removed, before it is; nothing where nothing is."""
+    gone = list(refs)
+    read = {str(ref) for ref in gone if ref.stage in ("corpus", "tokens")}
 
     def add(value: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"date": date, "read": sorted(read.union((value or {}).get("read", ())))}
 
-    store.refs.update(NAME, add)
+    if gone:
+        store.refs.update(NAME, add)
 
 
 def clear_begun(store: Store) -> list[str]:
