@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from data.errors import TextmillError
-from data.forgetting.blanking import may_blank
+from data.forgetting.chats import REALMS
 from data.forgetting.holdings import Holdings
 from data.forgetting.plan import Plan, plan
 from data.forgetting.purging import Purged, carry_out
 from data.forgetting.search import Wanted
+from data.forgetting.sifting import may_sift
 from data.forgetting.tombstones import author_hash
 from data.sources.chats.pseudonyms import PseudonymSettings
 from flows.cli_options import DryRun
@@ -20,7 +21,6 @@ from flows.recipe import RecipeError
 from tasks.registry import STAGES
 from tasks.runtime import open_store
 
-REALMS = {"discord": "discord", "discord-api": "discord", "reddit": "reddit"}  # of keyed names, by kind of source
 _MAX_NAMED = 10
 
 
@@ -57,12 +57,12 @@ def forget(
     holdings = Holdings(store)
     names = _spellings(holdings, author.strip(), pseudonym_key) if author else frozenset()
     wanted = Wanted(frozenset(document or ()), names, url, source)
-    planned = plan(holdings, wanted, drop_items)
+    planned = plan(holdings, wanted, drop_items, pseudonym_key)
     _print_plan(planned, dry_run)
     if not dry_run and not yes and sys.stdin.isatty() and not typer.confirm("This cannot be undone. Forget it?"):
         raise TextmillError("nothing was forgotten")
     if not dry_run:
-        _print_done(carry_out(store, planned, [author_hash(name) for name in names]), planned)
+        _print_done(carry_out(store, planned, [author_hash(name) for name in names], pseudonym_key), planned)
 
 
 def _spellings(holdings: Holdings, author: str, secret_name: str) -> frozenset[str]:
@@ -91,7 +91,7 @@ def _print_plan(planned: Plan, dry_run: bool) -> None:
             print("    no run noted where it comes from: another run of its recipe brings it back")
         kind = known.kind if known else ""
         for item, ids in sorted(gone.kept_in.items())[:_MAX_NAMED]:
-            way = "lose the bytes of" if may_blank(kind, item) else "still hold text of"
+            way = "lose the bytes of" if may_sift(kind, item) else "still hold text of"
             print(f"    raw items that {way} {len(ids):,} of them, beside others: {item}")
         if (rest := len(gone.kept_in) - _MAX_NAMED) > 0:
             print(f"    and {rest:,} more such items")

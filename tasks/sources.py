@@ -1,7 +1,7 @@
 """The raw stage: look at every source, let the ledger assign items to slots, fetch the slots that changed."""
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -10,8 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 from data.errors import TextmillError
 from data.facts import Facts
-from data.forgetting.blanking import KIND, blank_slot, concerns, readings_of
-from data.forgetting.tombstones import read_tombstones
+from data.forgetting.chats import SECRET
+from data.forgetting.sifting import concerns, sift
+from data.forgetting.tombstones import Sieve, read_tombstones
 from data.manifest import ArtifactRef, Identity
 from data.sources.base import SlotItem, SourceConfig, of_source
 from data.sources.known import source_id
@@ -80,7 +81,8 @@ def _refuse_to_fetch(run: Run, units: Sequence[Unit]) -> None:
 
 def _unit(run: Run, source: SourceConfig, plan: SlotPlan, raw: Identity, again: bool) -> Unit:
     refs = run.store.refs
-    forgotten = read_tombstones(refs, source_id(source)).documents if source.kind == KIND else frozenset()
+    buried = read_tombstones(refs, source_id(source))
+    forgotten = Sieve(buried.documents, buried.authors)
     make = partial(_fetch, plan.slot.source, source, plan.items, run.store, plan.earlier, forgotten)
     here = source.reaches_network()  # which keeps one pace
     return Unit(plan.slot.name, plan.slot.label, raw, (), make, again, here=here)
@@ -92,7 +94,7 @@ def _fetch(
     items: Sequence[SlotItem],
     store: Store,
     earlier: Sequence[ArtifactRef],
-    forgotten: Collection[str],
+    forgotten: Sieve,
     build: Build,
     progress: UnitProgress,
 ) -> Facts:
@@ -100,12 +102,13 @@ def _fetch(
     with store.using(earlier), of_source(name):
         folders = [store.place(ref) for ref in earlier]
         facts = source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, folders)
-        if forgotten and concerns(forgotten, items):
+        if concerns(source.kind, forgotten, items):
             fetched = build.keep / "fetched"
             shutil.rmtree(fetched, ignore_errors=True)
             build.out.rename(fetched)
             build.out.mkdir()
-            blank_slot(fetched, build.out, forgotten, readings_of([source.reading_identity()]))
+            secret = getattr(source, "pseudonym_key", SECRET)
+            sift(source.kind, fetched, build.out, forgotten, [source.reading_identity()], secret)
             shutil.rmtree(fetched)
             facts.counts["bytes"] = content_bytes(build.out)
         return facts

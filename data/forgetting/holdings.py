@@ -1,7 +1,7 @@
 """What a store holds of each source: documents artifacts with their rows, raw slots with their items, and lineage."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +124,12 @@ class Holdings:
             if held.raw in self.manifests:
                 owners[held.raw] |= held.owners
         return {key: frozenset(ids) for key, ids in owners.items()}
+
+    def readings(self, raw: str, owner: str) -> list[Mapping[str, Any]]:
+        """The settings with which the raw slot with this key was read; if that is not known, its source's others."""
+        own = [held for held in self.documents if owner in held.owner_ids]
+        of_slot = [held for held in self.documents if held.raw == raw] or own
+        return [held.manifest.recipe.config["reading"] for held in of_slot]
 
     def items(self, raw: str) -> tuple[PackedItem, ...]:
         """The items of the raw slot with this key."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from data.corpus import TRAIN_FILE, VALIDATION_FILE
 from data.drops import DROPS_FILE
+from data.forgetting.chats import SECRET
 from data.forgetting.holdings import Held, Holdings
 from data.forgetting.ids import beginnings, holding, is_in
 from data.forgetting.search import Wanted, search
@@ -59,17 +60,20 @@ class Plan:
     holdings: Holdings
 
 
-def plan(holdings: Holdings, wanted: Wanted, drop_items: bool = False) -> Plan:
-    """Work out what must go. Raises NotHeldError, with near names, when there is nothing of what is wanted."""
-    return _Planner(holdings, wanted).plan(drop_items)
+def plan(holdings: Holdings, wanted: Wanted, drop_items: bool = False, secret: str = SECRET) -> Plan:
+    """Work out what must go. Raises NotHeldError, with near names, when there is nothing of what is wanted.
+
+    secret  name of the one that authors' names are made with
+    """
+    return _Planner(holdings, wanted, secret).plan(drop_items)
 
 
 class _Planner:
-    def __init__(self, holdings: Holdings, wanted: Wanted) -> None:
+    def __init__(self, holdings: Holdings, wanted: Wanted, secret: str) -> None:
         self.holdings = holdings
         self.by_key = {held.key: held for held in holdings.documents}
         self.buried = {one: read_tombstones(holdings.store.refs, one) for one in holdings.sources}
-        self.found = search(holdings, wanted, self.buried)
+        self.found = search(holdings, wanted, self.buried, secret)
         self.gone: dict[str, Gone] = defaultdict(Gone)
 
     def plan(self, drop_items: bool) -> Plan:
@@ -77,6 +81,8 @@ class _Planner:
             self.gone[owner].documents |= ids
         for owner, ids in self.found.items.items():
             self.gone[owner].items |= ids
+        for owner, messages in self.found.messages.items():
+            self.gone[owner].documents |= set().union(*messages.values())
         for owner in self.found.whole:
             self.gone[owner].whole = True
         for owner, buried in self.buried.items():
@@ -120,6 +126,10 @@ class _Planner:
         for native_id in gone.sifted():
             for item in holding(native_id, items):
                 gone.kept_in[item].add(native_id)
+        for item, documents in self.found.messages.get(owner, {}).items():
+            gone.kept_in[item] |= set(documents)
+        for item in [one for one in gone.kept_in if gone.holds_item(one)]:
+            del gone.kept_in[item]
         if drop_items:
             gone.items |= gone.kept_in.keys()
             gone.kept_in.clear()

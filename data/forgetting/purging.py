@@ -7,7 +7,7 @@ what came first, so that an unfinished one is found again.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 from data.facts import Facts
 from data.forgetting import taint
 from data.forgetting.begun import clear_begun, note_removed
-from data.forgetting.blanking import Blanked, blank_slot, readings_of
+from data.forgetting.blanking import Blanked
+from data.forgetting.chats import SECRET
 from data.forgetting.holdings import Holdings
 from data.forgetting.plan import REMOVED, Gone, Plan
-from data.forgetting.tombstones import Request, Tombstones, bury
-from data.formats.base import Reading
+from data.forgetting.sifting import sift
+from data.forgetting.tombstones import Request, Sieve, Tombstones, bury, read_tombstones
 from data.housekeeping.claims import Claim, collection
 from data.housekeeping.removal import remove_each
 from data.ledger import as_it_stands, place_of, without
@@ -49,17 +50,18 @@ class Purged:
     left: frozenset[str] = frozenset()
 
 
-def carry_out(store: Store, plan: Plan, authors: Collection[str] = ()) -> Purged:
-    """Forget what is planned. `authors` are hashes of authors of whom nothing shall come in later, either.
+def carry_out(store: Store, plan: Plan, authors: Collection[str] = (), secret: str = SECRET) -> Purged:
+    """Forget what is planned. `authors` are hashes of authors of whom nothing shall come in later, either, `secret`
+    is the name of the one that authors' names are made with.
 
     Nobody may clean the store up meanwhile: what is written anew is named nowhere until all of it is. Raises
     TextmillError when somebody is at it.
     """
     with collection(store) as claim:
-        return _carry_out(store, plan, authors, claim)
+        return _carry_out(store, plan, authors, secret, claim)
 
 
-def _carry_out(store: Store, plan: Plan, authors: Collection[str], claim: Claim) -> Purged:
+def _carry_out(store: Store, plan: Plan, authors: Collection[str], secret: str, claim: Claim) -> Purged:
     date = datetime.now(UTC).isoformat(timespec="seconds")
     known = {owner: gone for owner, gone in plan.by_source.items() if owner in plan.holdings.sources}
     for owner, gone in known.items():
@@ -75,7 +77,7 @@ def _carry_out(store: Store, plan: Plan, authors: Collection[str], claim: Claim)
     blanked: list[Blanked] = []
     for owner, gone in known.items():
         if gone.kept_in:
-            blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten, claim)
+            blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten, secret, claim)
     counts = Counter(one.recipe.stage for one in _kept_up(claim, remove_each(store, plan.removed)))
     store.clear_attempts(REMOVED)
     work = clear_begun(store)
@@ -136,34 +138,28 @@ def _blank_source(
     gone: Gone,
     removed: Collection[str],
     rewritten: Collection[ArtifactRef],
+    secret: str,
     claim: Claim,
 ) -> list[Blanked]:
     """Take the bytes of forgotten documents out of raw items that stay, under the keys that these have."""
+    kind = holdings.sources[owner].kind
+    sieve = Sieve(frozenset().union(*gone.kept_in.values()), read_tombstones(store.refs, owner).authors)
     refs = [holdings.manifests[key].ref for key, owners in holdings.raw_owners.items() if owner in owners]
     found = []
     for ref in _kept_up(claim, [*(ref for ref in refs if ref.key not in removed), *rewritten]):
         manifest = store.manifest(ref)
         if not any(item.native_id in gone.kept_in for item in read_items(store.path(ref))):
             continue
-        readings = readings_of([held.manifest.recipe.config["reading"] for held in holdings.documents
-                                if held.raw == ref.key or (ref in rewritten and owner in held.owner_ids)])  # fmt: skip
         blanked = Blanked()
-        documents = frozenset().union(*gone.kept_in.values())
-        make = partial(_blank, store.path(ref), manifest, documents, readings, blanked)
+        wanted = partial(sift, kind, sieve=sieve, identities=holdings.readings(ref.key, owner), secret=secret)
+        make = partial(_blank, store.path(ref), manifest, wanted, blanked)
         store.build(manifest.recipe, manifest.name, make, refresh=True)
         found.append(blanked)
     return found
 
 
-def _blank(
-    raw: Path,
-    manifest: Manifest,
-    documents: Collection[str],
-    readings: Sequence[Reading],
-    blanked: Blanked,
-    build: Build,
-) -> Facts:
-    found = blank_slot(raw, build.out, documents, readings)
+def _blank(raw: Path, manifest: Manifest, wanted: Callable[..., Blanked], blanked: Blanked, build: Build) -> Facts:
+    found = wanted(raw=raw, out=build.out)
     blanked.done, blanked.left = found.done, found.left
     return Facts(manifest.counts | {"bytes": content_bytes(build.out)}, manifest.licences, manifest.notes,
                  manifest.details)  # fmt: skip

@@ -9,8 +9,10 @@ from itertools import islice
 import numpy as np
 
 from data.errors import TextmillError
+from data.forgetting.chats import SECRET
 from data.forgetting.holdings import Held, Holdings, Row, with_signatures
 from data.forgetting.ids import is_in
+from data.forgetting.sifting import items_by
 from data.forgetting.tombstones import Tombstones, author_hash, is_of
 
 _MANY = 200_000  # ids among which a mistyped one is looked for
@@ -48,6 +50,8 @@ class Found:
     documents  {source id: native ids of these rows}
     items      {source id: native ids of items that are wanted themselves}
     whole      ids of sources that are wanted as a whole
+    messages   {source id: {item: documents}} of chats: items with messages of a wanted author, and the documents in
+               which these are as far as they were not dropped; cleaning may have dropped them
     """
 
     rows: frozenset[Row]
@@ -55,28 +59,34 @@ class Found:
     documents: Mapping[str, frozenset[str]]
     items: Mapping[str, frozenset[str]]
     whole: frozenset[str]
+    messages: Mapping[str, Mapping[str, Collection[str]]]
 
 
-def search(holdings: Holdings, wanted: Wanted, buried: Mapping[str, Tombstones]) -> Found:
+def search(holdings: Holdings, wanted: Wanted, buried: Mapping[str, Tombstones], secret: str = SECRET) -> Found:
     """Look for it; raises NotHeldError, with near names, when there is nothing and nothing of it was forgotten before.
 
     buried  what was forgotten of each source, by its id
+    secret  name of the one that authors' names are made with
     """
-    return _Search(holdings, wanted, buried).find()
+    return _Search(holdings, wanted, buried, secret).find()
 
 
 class _Search:
     """`concerned` are ids of sources that hold something of what is wanted."""
 
-    def __init__(self, holdings: Holdings, wanted: Wanted, buried: Mapping[str, Tombstones]) -> None:
+    def __init__(self, holdings: Holdings, wanted: Wanted, buried: Mapping[str, Tombstones], secret: str) -> None:
         self.holdings, self.wanted, self.buried = holdings, wanted, buried
+        self.secret = secret
         self.by_key = {held.key: held for held in holdings.documents}
         self.sources = self._sources()
         self.items: dict[str, set[str]] = defaultdict(set)
         self.concerned: set[str] = set()
+        self.messages: dict[str, dict[str, set[str]]] = {}
 
     def find(self) -> Found:
         seeds = self._seeds()
+        self.messages = self._messages()
+        self.concerned |= self.messages.keys()
         self._refuse_several()
         if not (self.concerned or self._is_buried()):
             raise NotHeldError(f"Nothing of {self.wanted} is in {self.holdings.store.where}. {self._near_names()}")
@@ -92,6 +102,7 @@ class _Search:
             {owner: frozenset(ids) for owner, ids in documents.items()},
             {owner: frozenset(ids) for owner, ids in self.items.items()},
             self.sources or frozenset() if self.wanted.is_whole_source else frozenset(),
+            self.messages,
         )
 
     def _sources(self) -> frozenset[str] | None:
@@ -140,6 +151,19 @@ class _Search:
                     found.add((held.key, row))
                     self.concerned |= held.owner_ids
         return found
+
+    def _messages(self) -> dict[str, dict[str, set[str]]]:
+        """What chats hold of the author in raw, by source and item."""
+        found: dict[str, dict[str, set[str]]] = defaultdict(dict)
+        hashes = self._wanted_authors()
+        for raw, owners in self.holdings.raw_owners.items() if hashes else ():
+            folder = self.holdings.store.path(self.holdings.manifests[raw].ref)
+            for owner in owners if self.sources is None else owners & self.sources:
+                readings = self.holdings.readings(raw, owner)
+                kind = self.holdings.sources[owner].kind if owner in self.holdings.sources else ""
+                for item, documents in items_by(kind, folder, hashes, readings, self.secret).items():
+                    found[owner].setdefault(item, set()).update(documents)
+        return dict(found)
 
     def _refuse_several(self) -> None:
         """An id that two sources have is not meant in both, unless it is said so."""

@@ -18,7 +18,14 @@ from pydantic import Field
 from data.facts import Facts, Progress, counted, no_progress
 from data.sources.base import Item, Look, Note, Problem, RawDocument, SlotItem, SourceConfig, SourceError, no_note
 from data.sources.chats import export_files as discord_files
-from data.sources.chats.conversations import Conversation, ConversationBuilder, Message, iso_time
+from data.sources.chats.conversations import (
+    FORGOTTEN,
+    GAP,
+    Conversation,
+    ConversationBuilder,
+    Message,
+    iso_time,
+)
 from data.sources.chats.export_files import Exports, latest_look, look_at
 from data.sources.chats.merge import month_lines
 from data.sources.chats.messages import read_records
@@ -75,7 +82,7 @@ class DiscordConfig(ConversationSettings, PathSettings, SourceConfig):
         """Write the records of each month, merged from its exports."""
         exports = cache(lambda: latest_look(self.place(root), self.silence_minutes))
         kept = EarlierPacks(earlier)
-        with PackWriter(out, sum(item.size for item in items), progress) as pack:
+        with PackWriter(out, sum(item.size for item in items), progress, lambda: kept) as pack:
             for item in items:
                 pack.add(item, kept.chunks(item) or self._records(exports, item))
         return Facts(counts={"items": pack.items, "bytes": pack.bytes}, licences=[self.licence])
@@ -149,6 +156,8 @@ class _Messages:
                 self.damaged += 1
             elif record.text:
                 yield record
+            elif record.author == FORGOTTEN:
+                yield GAP
             else:
                 self._dropped[record.author] += 1
 

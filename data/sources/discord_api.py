@@ -184,7 +184,8 @@ class DiscordApiConfig(ConversationSettings, SourceConfig):
                         asked += 1
                         progress(min(total, pack.bytes + added.stat().st_size), total, "bytes")
                     has = int(item.fingerprint)
-                pack.add(replace(item, fingerprint=str(has)), Lines(before, added).chunks(), check=False)
+                sifted = before is not None and before[1].sifted is not None
+                pack.add(replace(item, fingerprint=str(has)), Lines(before, added).chunks(), False, sifted)
         counts: dict[str, int | float] = {"items": pack.items, "bytes": pack.bytes, "requests": asked}
         return Facts(counts=counts, licences=[self.licence])
 

@@ -224,6 +224,11 @@ class EarlierPacks:
         place = self._places.get((item.native_id, item.fingerprint))
         return None if place is None else _chunks_of(*place)
 
+    def find(self, item: SlotItem) -> PackedItem | None:
+        """`item` as it was fetched earlier, or None when no slot has it with this fingerprint."""
+        place = self._places.get((item.native_id, item.fingerprint))
+        return None if place is None else place[1]
+
     def sifted(self, item: SlotItem) -> str | None:
         """The digest of these bytes where they lack documents that were forgotten."""
         place = self._places.get((item.native_id, item.fingerprint))

@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -129,7 +130,11 @@ class RedditConfig(PseudonymSettings, PathSettings, SourceConfig):
         kept = cache(lambda: EarlierPacks(earlier))
         with PackWriter(out, sum(item.size for item in items), progress) as pack:
             for item in items:
-                pack.add(item, _content(place, item, kept), check=False)  # each file is checked by itself
+                before = None if _is_there(place, item) else kept().find(item)
+                if before is not None and before.sifted is not None:  # whose files have other sizes than upstream's
+                    pack.add(replace(item, meta=before.meta), kept().chunks(item) or (), check=False, sifted=True)
+                else:
+                    pack.add(item, _content(place, item, kept), check=False)  # each file is checked by itself
         return Facts(counts={"items": pack.items, "bytes": pack.bytes}, licences=[self.licence])
 
     def read(self, raw: Path, note: Note = no_note) -> Iterator[RawDocument | Problem]:
@@ -188,6 +193,11 @@ def _item(native_id: str, files: Sequence[tuple[str, Range]]) -> Item:
     parts = [[name, part.size, part.fingerprint] for name, part in files]
     fingerprint = hashlib.sha256(repr(parts).encode()).hexdigest()
     return Item(native_id, fingerprint, sum(part.size for _, part in files), meta={"files": parts})
+
+
+def _is_there(place: Path, item: SlotItem) -> bool:
+    """Whether the first of an item's files is there."""
+    return Path(os.fsdecode(_path(place, item.meta["files"][0][0]))).exists()
 
 
 def _content(place: Path, item: SlotItem, kept: Callable[[], EarlierPacks]) -> Iterator[bytes]:

@@ -59,6 +59,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     quoted: Quoted | None = None
 
 
+FORGOTTEN = "forgotten"  # the author of a gap
+GAP = Message("", 0, FORGOTTEN, "")  # where messages were that had to be forgotten: what is around it stays apart
+
+
 @dataclass(frozen=True)
 class Conversation:
     """Messages without a long silence between them, as text.
@@ -116,10 +120,15 @@ class ConversationBuilder:
         self._remembered_before: dict[str, Quoted] = {}
 
     def conversations(self, messages: Iterable[Message]) -> Iterator[Conversation]:
-        """The conversations of `messages`, which are oldest first; the last one ends with them."""
+        """The conversations of `messages`, which are oldest first; one ends at a gap, and the last with them."""
         now: _Open | None = None
         names, silence, maximum = self._names, self._silence, self._maximum
         for message in messages:
+            if message is GAP:
+                if now is not None:
+                    yield _closed(now)
+                now = None
+                continue
             if now is not None and message.at - now.last.at >= silence:
                 yield _closed(now)
                 now = None

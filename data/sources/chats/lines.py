@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.sources.chats.conversations import Message, Quoted, why_dropped
+from data.sources.chats.conversations import FORGOTTEN, GAP, Message, Quoted, why_dropped
 from data.sources.chats.months import sent_at
 from data.sources.chats.rest import message_id
 from data.sources.pack import CHUNK, PackedItem, PackReader
 
+GAP_LINE = json.dumps({"type": FORGOTTEN}).encode()  # stands for messages that had to be forgotten
 _REPLY = 19  # type of a message that answers another
 
 
@@ -48,12 +49,15 @@ def last_whole_line(path: Path) -> int:
 
 
 def messages_in(chunks: Iterable[bytes], dropped: Counter[str]) -> Iterator[Message]:
-    """The messages that somebody wrote, in the order of their ids; the others are counted by reason.
+    """The messages that somebody wrote, in the order of their ids, and gaps; the others are counted by reason.
 
     A line that cannot be read counts as "damaged".
     """
     last = -1
-    for line in _lines(chunks):
+    for line in lines_in(chunks):
+        if line == GAP_LINE:
+            yield GAP
+            continue
         try:
             message = json.loads(line)
             number = message_id(message)
@@ -96,7 +100,8 @@ def _id_of(line: bytes) -> int:
         return 0
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def lines_in(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines without their ends, given in any chunks."""
     held = io.BytesIO()
     for chunk in chunks:
         *whole, rest = chunk.split(b"\n")

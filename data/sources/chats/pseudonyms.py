@@ -113,11 +113,17 @@ class PseudonymSettings(BaseModel):
     def name_if_keyed(self, author: str, realm: str, digest: str) -> str | None:
         """The name of an author whose names are made with the key of this digest; None where that is another key, or
         the secret is not there."""
+        names = self.names_if_keyed(realm, digest)
+        return names.name(author) if names else None
+
+    def names_if_keyed(self, realm: str, digest: str) -> Names | None:
+        """The names that are made with the key of this digest; None where that is another key, or the secret is not
+        there."""
         try:
             key, own = self._derived()
         except SourceError:
             return None
-        return KeyedNames(key, realm).name(author) if own == digest else None
+        return KeyedNames(key, realm) if own == digest else None
 
     def _derived(self) -> tuple[bytes, str]:
         try:

@@ -24,6 +24,7 @@ _PIECE = 4096  # compressed bytes taken at a time, so that what they grow to sta
 _BATCH = 1 << 20  # decompressed bytes handed out at a time, at least
 _NAMED = 5  # lines named in one problem
 _GIVEN_UP = b"{"  # stands for a line that is too long
+FORGOTTEN = "[forgotten]"  # id of a line that stands for one that had to be forgotten
 _OPENING, _CLOSING = b"{}"
 
 
@@ -97,7 +98,7 @@ def lines_of(
     is_wanted = re.compile(rb'"subreddit"\s*:\s*"(?i:' + spelt + rb')"').search if subreddits else None
     names = frozenset(subreddits)
     number = 0
-    for text in _whole_lines(chunks, compression, wrong):
+    for text in whole_lines(chunks, compression, wrong):
         lines: Sequence[Line | None] | None = None if is_wanted else _all_lines(text)
         if lines is None:
             lines = list(_one_by_one(text, is_wanted, wrong, number))
@@ -106,7 +107,8 @@ def lines_of(
             if line is None or (names and (line.subreddit or "").lower() not in names):
                 continue
             if (line.body is None or line.link_id is None) and line.title is None:
-                wrong.foreign.add(place)
+                if line.id != FORGOTTEN:
+                    wrong.foreign.add(place)
                 continue
             found.append(line)
         number += len(lines)
@@ -154,13 +156,13 @@ def _one_by_one(
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             data = text[begin:end]
             is_blank = not data.strip(b" \t\r\0")
-            mended = None if is_blank else _mended(data)
+            mended = None if is_blank else mended_line(data)
             if mended is None:
                 (wrong.blank if is_blank else wrong.broken).add(number)
             yield mended
 
 
-def _mended(data: bytes) -> Line | None:
+def mended_line(data: bytes) -> Line | None:
     """A line that holds half characters (lone surrogates), with question marks instead; None if it is no post."""
     try:
         return _decode(json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace"))
@@ -168,7 +170,7 @@ def _mended(data: bytes) -> Line | None:
         return None
 
 
-def _whole_lines(chunks: Iterable[bytes], compression: str | None, wrong: Wrong) -> Iterator[bytes]:
+def whole_lines(chunks: Iterable[bytes], compression: str | None, wrong: Wrong) -> Iterator[bytes]:
     """Lines with their ends, many at a time; one that is too long comes as one that cannot be parsed."""
     held: list[bytes] = []
     size = 0

@@ -66,7 +66,7 @@ class Reading:
         return said
 
     def _read(self, item: PackedItem, chunks: Iterator[bytes], wrong: list[tuple[str, Wrong]]) -> Iterator[list[Post]]:
-        files = _Files(chunks)
+        files = Files(chunks)
         for (name, size, _), (_, one) in zip(item.meta["files"], wrong, strict=True):
             for lines in lines_of(files.take(size), compression_of(name), self._subreddits, one):
                 found = [post_of(line, self._minimum_score) for line in lines]
@@ -129,7 +129,7 @@ class Reading:
             )
 
 
-class _Files:
+class Files:
     """The files of an item, whose bytes come in one stream of chunks."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
