@@ -5,24 +5,26 @@ import gzip
 import json
 import lzma
 import random
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import zstandard
 
+from data.forgetting.holdings import Holdings
 from data.forgetting.sifting import sift
 from data.forgetting.tombstones import Sieve, author_hash
-from data.sources.base import Problem, RawDocument, SlotItem
+from data.sources.base import Problem, RawDocument
 from data.sources.discord import DiscordConfig
-from data.sources.pack import PackReader, PackWriter, read_items
-from data.sources.reddit import RedditConfig
+from data.sources.pack import PackReader, read_items
 from tests.discord_exports import chat, discord_runs, export, message
 from tests.discord_toys import GENERAL, at, config, fast_clock, serve
-from tests.reddit_dumps import comment, dump, lines, reddit_runs, submission
+from tests.reddit_dumps import comment, lines, reddit_runs, submission
 from tests.remote_runs import Runs
 from tests.source_runs import texts
 from tests.stand_in_discord import message as api_message
+from tests.test_forget import Mill, dying
 
 KEY = "TEXTMILL_PSEUDONYM_KEY"
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -52,16 +54,18 @@ def sifted(runs, folder, documents=(), authors=(), source=None):
 
 def plain(runs):
     """All bytes of the slots, decompressed."""
-    found = b""
-    for _, out in runs.slots.values():
-        with PackReader(out) as reader:
-            for item in read_items(out):
-                data, at = b"".join(reader.chunks(item)), 0
-                for name, size, _ in item.meta.get("files", [["", item.size, ""]]):
-                    found += opened(name, data[at : at + size])
-                    at += size
-                assert at == item.size
-        found += (out / "items.jsonl").read_bytes()
+    return b"".join(plain_slot(out) for _, out in runs.slots.values())
+
+
+def plain_slot(out):
+    found = (out / "items.jsonl").read_bytes()
+    with PackReader(out) as reader:
+        for item in read_items(out):
+            data, at = b"".join(reader.chunks(item)), 0
+            for name, size, _ in item.meta.get("files", [["", item.size, ""]]):
+                found += opened(name, data[at : at + size])
+                at += size
+            assert at == item.size
     return found
 
 
@@ -182,8 +186,9 @@ def test_the_shared_export_loses_one_person(tmp_path):
                  + len(of(before, names.name(one))))  # fmt: skip
     gone = of(before, names.name(author))
     assert gone and len(gone) < len(before)
-    own = [one["content"] for one in json.loads(file.read_text())["messages"]
-           if one["author"]["id"] == author and len(one["content"]) > 30]  # fmt: skip
+    said_by = [(one["author"]["id"], one["content"]) for one in json.loads(file.read_text())["messages"]]
+    others = "\n".join(text for who, text in said_by if who != author)
+    own = {text for who, text in said_by if who == author and len(text) > 30 and text not in others}
     done, left = sifted(runs, tmp_path / "new", authors=[author])
     assert done and not left
     assert f'"{author}"'.encode() not in plain(runs)
@@ -216,7 +221,7 @@ def test_a_channel_of_the_api_loses_a_person_wherever_discord_names_them(tmp_pat
         before = runs.read()
         assert sifted(runs, tmp_path / "new", authors=[me], source=config()) == ([f"{GENERAL}/2024-01"], [])
         data = plain(runs)
-        assert own["id"].encode() not in data and picture["id"].encode() not in data.split(b'{"bytes"')[0]
+        assert own["id"].encode() not in data and b'"5"' not in data
         assert b"Zyx" not in data and f'"{me}"'.encode() not in data and f"name of {me}".encode() not in data
         assert json.dumps(alone, separators=(",", ":")).encode() in data, "other lines stay byte by byte"
         now = runs.read()
@@ -330,8 +335,7 @@ def test_the_shared_dumps_lose_one_person(tmp_path, way):
     runs = reddit_runs(tmp_path, documents=way)
     runs.run()
     before = runs.read()
-    found = [json.loads(line) for line in plain(runs).splitlines() if line.startswith(b'{"') and b'"author"' in line]
-    written = {one["author"] for one in found} - {"[deleted]", "AutoModerator"}
+    written = {one.decode() for one in re.findall(rb'"author": ?"([^"]+)"', plain(runs))} - {"[deleted]"}
     names = runs.config.names("reddit")
     author = max(sorted(written), key=lambda one: len(of(before, names.name(one.lower()))))
     gone = of(before, names.name(author.lower()))
@@ -340,3 +344,91 @@ def test_the_shared_dumps_lose_one_person(tmp_path, way):
     assert f'"author":"{author}"'.encode() not in plain(runs).replace(b'": ', b'":')
     rest = [one for one in before if isinstance(one, Problem) or one.native_id not in gone]
     assert sorted(map(repr, said(runs.read()))) == sorted(map(repr, said(rest)))
+
+
+# ----------------------------------------------------------------------------------------------------- a whole store
+
+LONG = " It goes on for long enough to be kept, and says a little more than nothing at all."
+
+
+@pytest.fixture
+def mill(tmp_path, flow_server):
+    """A store of a chat and of a dump, in which the person 77, alias wilhelmina, also wrote what cleaning drops."""
+    mill = Mill(tmp_path)
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "dumps").mkdir()
+    messages = [
+        message("2024-01-10T12:00", "Zyxwords of mine." + LONG * 9, "77"),
+        message("2024-01-11T12:00", "January of others." + LONG * 9, "1"),
+        message("2024-02-10T12:00", "Zyxshort", "77"),
+        message("2024-02-11T12:00", "February of others." + LONG * 8, "1"),
+        message("2024-03-11T12:00", "March of others." + LONG * 7, "1"),
+    ]
+    (tmp_path / "exports" / "a.json").write_bytes(export(messages))
+    found = [
+        submission(title="Zyxtitle", selftext=LONG * 6, author="77"),
+        comment("c9", "Zyxshort", "t3_s9", "t3_s9", "77"),
+        submission("s2", title="Another", selftext=LONG * 5, author="bob"),
+    ]
+    (tmp_path / "dumps" / "RS_2023-01.zst").write_bytes(dump_bytes(lines(*found)))
+    mill.sources = {
+        "chat": {"kind": "discord", "path": str(tmp_path / "exports"), "slot_bytes": 100},
+        "posts": {"kind": "reddit", "path": str(tmp_path / "dumps")},
+    }
+    return mill
+
+
+def held(mill):
+    """The files of the store in which something of the person is, raw slots decompressed."""
+    found = mill.holds("Zyx")
+    for raw in mill.store.manifests("raw"):
+        folder = mill.store.path(raw.ref)
+        if b"Zyx" in plain_slot(folder) or b'"77"' in plain_slot(folder):
+            found.append(str(raw.ref))
+    return sorted(set(found))
+
+
+def documents_of(mill, refs):
+    """{name of a slot: its artifact}"""
+    return {ref.name: ref.key for ref in refs["documents"]}
+
+
+def test_a_person_goes_from_a_whole_store_killed_on_the_way_and_stays_out(mill, monkeypatch):
+    refs = mill.run(sources=mill.sources, until="documents")
+    assert len(refs["raw"]) == 4 and len({one.partition("/")[0] for one in held(mill)}) == 2
+    config = DiscordConfig(path="exports")
+    names = frozenset({"77", config.names("discord").name("77"), config.names("reddit").name("77")})
+    untouched = {name for name, key in documents_of(mill, refs).items() if name == "chat-0002"}
+    build, left = type(mill.store).build, [1]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(mill.store), "build", dying(build, left))
+        with pytest.raises(KeyboardInterrupt):
+            mill.forget(names=names)
+    assert held(mill)
+    _, done = mill.forget(names=names)
+    assert held(mill) == [] and not done.left and not list(mill.store.verify())
+    channel = "800000000000000002"
+    assert done.blanked <= {f"{channel}/2024-01", f"{channel}/2024-02", "2023-01"} and len(done.blanked) == 2
+    after = mill.run(sources=mill.sources, until="documents")
+    assert mill.summary["cached"]["raw"] and held(mill) == []
+    assert [one.key for one in after["raw"]] == [one.key for one in refs["raw"]]
+    before, now = documents_of(mill, refs), documents_of(mill, after)
+    assert {name for name in before if before[name] == now.get(name)} == untouched
+    assert len(mill.ids()) == 4, "three of others in the chat, and a thread"
+    _, again = mill.forget(names=names)
+    assert not again.removed and not again.blanked and not again.left
+
+    (mill.path / "dumps" / "RC_2023-01.zst").write_bytes(
+        dump_bytes(lines(comment("c1", "Zyxnew" + LONG * 4, author="77")))
+    )
+    more = [
+        message("2024-03-11T12:10", "Zyxanswer" + LONG * 7, "77"),
+        message("2024-03-15T12:10", "Fresh." + LONG * 6, "1"),
+    ]
+    (mill.path / "exports" / "b.json").write_bytes(export(more, "2024-07-01T00:00:00+00:00"))
+    mill.run(sources=mill.sources, until="documents")
+    assert held(mill) == [] and any("Fresh" in text for text in texts_of(mill))
+
+
+def texts_of(mill):
+    return [text for one in Holdings(mill.store).documents for _, (text,) in one.rows("text")]
