@@ -2,7 +2,7 @@
 
 A forgotten row, line or piece is left empty in its place, so that the numbers of the others stay. Before anything is
 replaced, both versions are read and compared: where another document would change by it, or the format is none that can
-be written here (archives, compressed files, JSON in one piece, chats), the file is left as it is.
+be written here (archives, compressed files, JSON in one piece), the file is left as it is. Chats: see chats.py.
 """
 
 import csv

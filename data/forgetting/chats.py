@@ -95,11 +95,6 @@ class Sifted:
     left: tuple[str, ...] = ()
 
 
-def is_chat(kind: str) -> bool:
-    """Whether a source of this kind is one whose messages are taken out here."""
-    return kind in REALMS
-
-
 def ways_of(kind: str, identities: Iterable[Mapping[str, Any]], sieve: Sieve, secret: str = SECRET) -> list[Way]:
     """The distinct ways to read slots of a kind, among settings of all kinds; `secret` names that of made names."""
     distinct: dict[str, Mapping[str, Any]] = {repr(sorted(one.items())): one for one in identities}
