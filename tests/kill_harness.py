@@ -150,6 +150,7 @@ class Runner:
         log = self.next_log
         trace = log.with_suffix(".trace")
         trace.touch()
+        log.touch()  # which a process that is killed at its start never opens
         self.runs += 1
         asked = asdict(kill.at) | {"victim": kill.victim, "delay": kill.delay} if kill else None
         hook = {"root": str(root), "trace": str(trace), "kill": asked}
