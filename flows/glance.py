@@ -15,7 +15,6 @@ from flows.recipe import Recipe
 from tasks.champions import Champions, Decision, read_champions
 from tasks.looking import Looked, look_at, look_once
 from tasks.news import news_since, survey
-from tasks.retrain_config import RetrainConfig
 from tasks.run import Run
 from tasks.runtime import Runtime
 from tasks.secrets import ask_prefect_too
@@ -24,7 +23,10 @@ NOTHING = "nothing is new since the last decision"
 TAKEN_DOWN = "the champion learnt from text that was taken down since"
 UNSEEN = {"name", "sources", "sampling", "evaluation"}  # settings that are no reason to train again
 
-LATER_SETTINGS = ("benchmark_margin", "min_items")  # surveys of earlier versions lack them: defaults are no news
+LATER_SETTINGS: Mapping[str, Mapping[str, Any]] = {  # surveys of earlier versions lack them: these values are no news
+    "retrain": {"benchmark_margin": 0.01, "min_items": 100},
+    "cleaning": {"names": None, "name_labels": ["PER", "PERSON"], "names_in": "all"},
+}
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe bears on the model and on the gate, as a survey keeps it."""
     weights = {name: [source.weight, source.max_epochs] for name, source in recipe.used_sources().items()}
     settings = recipe.model_dump(mode="json", exclude=UNSEEN) | {"weights": weights}
-    for name in LATER_SETTINGS:
-        if settings["retrain"][name] == RetrainConfig.model_fields[name].default:
-            del settings["retrain"][name]
+    for group, later in LATER_SETTINGS.items():
+        for name, value in later.items():
+            if settings[group][name] == value:
+                del settings[group][name]
     return settings
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import TextmillError
 from tasks.retrain_config import RetrainConfig
 
 Answers = NDArray[np.bool_]
@@ -53,7 +54,15 @@ class BenchmarkCheck:
 
 
 def compare_answers(name: str, value: Answers, before: Answers, config: RetrainConfig) -> BenchmarkCheck:
-    """Both models on the items of one benchmark. `worse`: the whole interval lies below minus the margin."""
+    """Both models on the items of one benchmark. `worse`: the whole interval lies below minus the margin.
+
+    Raises TextmillError where they were asked different numbers of items.
+    """
+    if len(value) != len(before):
+        raise TextmillError(
+            f"The benchmark {name!r} had {len(value):,} items for the challenger and {len(before):,} for the champion: "
+            "its file was changed meanwhile. Run the same again; the trained challenger is reused."
+        )
     plain, normalised = value.mean(0).tolist()
     plain_before, normalised_before = before.mean(0).tolist()
     shares = plain, plain_before, normalised, normalised_before

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data.benchmarks.items import Items, read_items
 from data.errors import TextmillError
 from data.facts import Facts
-from data.manifest import ArtifactRef
+from data.manifest import ArtifactRef, Identity
 from data.store import Build, Store
 from data.tokenizers.load import load_tokenizer
 from data.tokens import token_dtype
@@ -28,7 +28,7 @@ from data.web.client import Web
 from tasks.evaluation_config import Benchmarks
 from tasks.judging import WEIGHTS, run_job
 from tasks.prompts import is_masked
-from tasks.registry import identity
+from tasks.registry import VERSIONS, identity
 from tasks.run import Run
 from tasks.runtime import PROJECT_ROOT
 from tasks.training import trainer_runtime
@@ -130,8 +130,12 @@ def _score(job: dict[str, Any], items: Items, tokenizer: Path, build: Build, pro
 
 
 def _fetched(run: Run, name: str, url: str, sha256: str) -> ArtifactRef:
-    what = identity("evaluation", {"benchmark": {"sha256": sha256}}, {})
-    if run.runtime.offline and what.key not in run.store.find("evaluation", [what.key]):
+    """The file of a benchmark, which its checksum alone determines: once here it is never fetched again."""
+    what = Identity("evaluation", VERSIONS["evaluation"], {"benchmark": {"sha256": sha256}})
+    run.use_keys("evaluation", [what.key])
+    if hit := run.store.find("evaluation", [what.key]).get(what.key):
+        return hit
+    if run.runtime.offline:
         raise TextmillError(
             f"The benchmark {name!r} lies at an address and was never fetched into this store, and runtime.offline is "
             f"true: run once without it, or give evaluation.benchmarks.{name}.path."

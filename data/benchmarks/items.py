@@ -98,7 +98,7 @@ def _spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:
 
 def _item(content: str, config: BenchmarkItemsConfig) -> Item:
     item = parse_item(content, "it")
-    endings = [text for field in config.endings for text in texts_at(item, field, "it")]
+    endings = [text for field in config.endings for text in texts_at(item, field, "it", nulls=False)]
     if config.form == "hellaswag":
         first, second, activity = (
             " ".join(texts_at(item, field, "it")) for field in ("ctx_a", "ctx_b", "activity_label")
@@ -106,7 +106,7 @@ def _item(content: str, config: BenchmarkItemsConfig) -> Item:
         context = _without_brackets(f"{activity}: {first} {second.capitalize()}")
         endings = [_without_brackets(ending) for ending in endings]
     else:
-        context = " ".join(text for field in config.context for text in texts_at(item, field, "it"))
+        context = " ".join(text for field in config.context for text in texts_at(item, field, "it", nulls=False))
     context, endings = context.strip(), [ending.strip() for ending in endings]
     if len(endings) < 2:
         raise UnusableBenchmarkError(f"it has {len(endings)} endings, but at least 2 are needed")

@@ -22,25 +22,26 @@ def parse_item(content: str, where: str) -> dict[str, Any]:
     return item
 
 
-def texts_at(item: dict[str, Any], field: str, where: str) -> list[str]:
+def texts_at(item: dict[str, Any], field: str, where: str, nulls: bool = True) -> list[str]:
     """The texts at a field, dots leading into objects: one, or those of a list; none where it is null.
 
-    Raises UnusableBenchmarkError where there is no such field, or what it holds is no text.
+    Raises UnusableBenchmarkError where there is no such field, or what it holds is no text; without `nulls` also where
+    it, or one of a list, is null, so that the places of the others are what they are.
     """
-    return _values(item, field.split("."), field, where)
+    return _values(item, field.split("."), field, where, nulls)
 
 
-def _values(item: Any, steps: Sequence[str], field: str, where: str) -> list[str]:
-    """The texts of a field: one, or those of a list; none where it is null."""
-    if item is None:
+def _values(item: Any, steps: Sequence[str], field: str, where: str, nulls: bool) -> list[str]:
+    """The texts of a field: one, or those of a list; none where it is null, if that is allowed."""
+    if item is None and nulls:
         return []
     if isinstance(item, list):
-        return [value for one in item for value in _values(one, steps, field, where)]
-    if steps:
+        return [value for one in item for value in _values(one, steps, field, where, nulls)]
+    if steps and item is not None:
         if not isinstance(item, dict) or steps[0] not in item:
             known = ", ".join(item) if isinstance(item, dict) else "none"
             raise UnusableBenchmarkError(f"In {where}: there is no field {field!r}; known there: {known}.")
-        return _values(item[steps[0]], steps[1:], field, where)
+        return _values(item[steps[0]], steps[1:], field, where, nulls)
     if isinstance(item, str):
         return [item]
     raise UnusableBenchmarkError(f"In {where}: the field {field!r} holds {json.dumps(item)[:80]}, which is no text.")
