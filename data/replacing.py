@@ -38,7 +38,8 @@ def replace(existing: Path, out: Path, final: Path) -> None:
         _sync(existing.parent)
         os.rename(out, final)
     except BaseException:
-        os.rename(aside, existing)
+        if not final.exists():
+            os.rename(aside, existing)
         raise
     _sync(existing.parent)
     _delete(aside)

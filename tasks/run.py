@@ -69,7 +69,7 @@ class Run:
         trained = bool(self.records.get("model", StageRecord()).refs)
         try:
             if "runner" in self.__dict__:
-                self.runner.close()
+                self.runner.close(at_once=not ended_well)
         finally:
             self._usage.end(self.recipe_name, "done" if ended_well else "failed", trained)
         return isinstance(error, GoalReachedError)

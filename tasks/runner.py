@@ -88,17 +88,19 @@ class Runner:
                 ) from error
             raise
 
-    def close(self) -> None:
-        """End what was opened; what is still being built there is left as by any killed run."""
+    def close(self, at_once: bool = False) -> None:
+        """End what was opened; `at_once`: what is still being built there is left as by any killed run."""
         opened, self._opened = self._opened, None
         leash, self._leash = self._leash, None
-        if leash is not None:
+        if leash is not None and at_once:
             leash.let_go()
         if opened is not None:
             try:
                 opened.__exit__(None, None, None)
             except Exception as error:  # a cluster that is gone already
                 log.warning("Closing the runner %s: %s", self._runtime.runner, error)
+        if leash is not None and not at_once:  # by now they have sent their logs, and are gone
+            leash.let_go()
 
     def _open(self) -> TaskRunner[PrefectFuture[Any]]:
         if self._opened is None:

@@ -7,6 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
+from data.errors import TextmillError
 from tasks.benchmark_gate import accuracy_difference_interval, compare_all, compare_answers
 from tasks.gate import Memorisation, judge
 from tasks.retrain_config import RetrainConfig
@@ -87,3 +88,8 @@ def test_only_benchmarks_that_both_have_answered_are_compared():
     value, before = answers(50, 0, 0, 150)
     checks = compare_all({"b": value, "a": value, "new": value}, {"a": before, "b": before, "old": before}, CONFIG)
     assert [check.benchmark for check in checks] == ["a", "b"]
+
+
+def test_other_items_than_the_challengers_are_refused():
+    with pytest.raises(TextmillError, match="'toy' had 200 items for the challenger and 199 for the champion"):
+        compare_answers("toy", answers(50, 0, 0, 150)[0], answers(50, 0, 0, 149)[1], CONFIG)

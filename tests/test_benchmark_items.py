@@ -65,6 +65,8 @@ BROKEN = {
     "it has 1 endings": {"ctx": "c", "endings": ["a"], "label": 0},
     "its ending 1 is empty": {"ctx": "c", "endings": ["a", " "], "label": 0},
     "which is no text": {"ctx": "c", "endings": ["a", 4], "label": 0},
+    "'endings' holds null, which": {"ctx": "c", "endings": ["a", None, "b"], "label": 1},
+    "'ctx' holds null": {"ctx": None, "endings": ["a", "b"], "label": 1},
     "lone surrogate": b'{"ctx": "\\ud800", "endings": ["a", "b"], "label": 0}\n',
 }
 

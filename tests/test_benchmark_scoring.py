@@ -139,9 +139,12 @@ def test_a_run_card_has_a_table_of_them():
     assert card.splitlines()[-1] == "| hella\\_swag | 600 | 26.0% | 27.3% | 23.9% to 31.0% | 25.0% |"
 
 
-def test_settings_that_came_with_benchmarks_are_no_news_to_older_registries():
+def test_settings_that_came_later_are_no_news_to_older_registries():
     before = settings_of(Recipe())
     assert not {"benchmark_margin", "min_items"} & before["retrain"].keys() and "margin" in before["retrain"]
+    assert not {"names", "name_labels", "names_in"} & before["cleaning"].keys() and "profile" in before["cleaning"]
+    chats = with_overrides(Recipe(), {"cleaning.names_in": "chats"})
+    assert differences(before, settings_of(chats)) == [("cleaning.names_in", None, "chats")]
     named = with_overrides(Recipe(), {"evaluation.benchmarks": {"quiz": {"path": "quiz.jsonl"}}})
     assert settings_of(named) == before, "what is scored is no reason to train"
     changed = with_overrides(Recipe(), {"retrain.benchmark_margin": 0.05})

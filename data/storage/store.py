@@ -211,7 +211,8 @@ class BucketStore(Store):
         """As in a local store; and copies, whole or cut, of what others have removed or replaced are deleted."""
         with storage_errors(self.root):
             held = self._cache.entries()  # before the bucket is asked
-            cached = {entry: self._cache.version(entry) for entry in held}
+            versions = ((entry, self._cache.version(entry)) for entry in held)
+            cached = {entry: version for entry, version in versions if version is not None}  # others come just now
             cut = self._cache.partials()
             stages = {entry.partition("/")[0] for entry in (*cached, *cut)}
             for stage in sorted(stages | set(self._memory.stages())):

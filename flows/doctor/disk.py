@@ -104,6 +104,8 @@ def check_leftovers(store: Store) -> Finding:
             if free and path.is_dir():
                 name = path.relative_to(store.root).as_posix()
                 idle[name] = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+    except FileNotFoundError:
+        return ok(check, "what is there is being cleared away just now")
     except OSError as error:
         return warn(check, f"{store.root} cannot be looked through: {error.strerror}", "see the permissions above")
     running = f"; {busy} being built now" if busy else ""
