@@ -8,18 +8,18 @@ from typing import Annotated
 import typer
 
 from data.errors import TextmillError
-from data.forgetting.chats import REALMS
 from data.forgetting.holdings import Holdings
+from data.forgetting.people import spellings
 from data.forgetting.plan import Plan, plan
 from data.forgetting.purging import Purged, carry_out
 from data.forgetting.search import Wanted
 from data.forgetting.sifting import may_sift
 from data.forgetting.tombstones import author_hash
-from data.sources.chats.pseudonyms import PseudonymSettings
 from flows.cli_options import DryRun
 from flows.recipe import RecipeError
 from tasks.registry import STAGES
 from tasks.runtime import open_store
+from tasks.secrets import ask_prefect_too
 
 _MAX_NAMED = 10
 
@@ -55,8 +55,9 @@ def forget(
         raise RecipeError("--document, --author, --url and --source each need something in them.")
     store = open_store()
     holdings = Holdings(store)
-    names = _spellings(holdings, author.strip(), pseudonym_key) if author else frozenset()
-    wanted = Wanted(frozenset(document or ()), names, url, source)
+    ask_prefect_too()
+    names = spellings(holdings, author.strip(), pseudonym_key) if author else frozenset()
+    wanted = Wanted(frozenset(document or ()), names, url, source, author.strip() if author else None)
     planned = plan(holdings, wanted, drop_items, pseudonym_key)
     _print_plan(planned, dry_run)
     if not dry_run and not yes and sys.stdin.isatty() and not typer.confirm("This cannot be undone. Forget it?"):
@@ -65,26 +66,13 @@ def forget(
         _print_done(carry_out(store, planned, [author_hash(name) for name in names], pseudonym_key), planned)
 
 
-def _spellings(holdings: Holdings, author: str, secret_name: str) -> frozenset[str]:
-    """The author's name as it is given, and what the chat sources of the store made of it."""
-    names = {author}
-    settings = PseudonymSettings(pseudonym_key=secret_name)
-    readings = {
-        (REALMS[reading["kind"]], str(reading["pseudonym_key"]))
-        for held in holdings.documents
-        if (reading := held.manifest.recipe.config["reading"]).get("pseudonym_key") and reading.get("kind") in REALMS
-    }
-    for realm, digest in readings:
-        spelt = author.lower() if realm == "reddit" else author  # where case does not tell people apart
-        names.add(settings.name_if_keyed(spelt.removeprefix("u/"), realm, digest) or author)
-    return frozenset(names)
-
-
 def _print_plan(planned: Plan, dry_run: bool) -> None:
     print("Would be forgotten:" if dry_run else "To be forgotten:")
     for owner, gone in sorted(planned.by_source.items()):
         known = planned.holdings.sources.get(owner)
         documents, items = len(gone.documents), len(gone.items)
+        if not (documents or items or gone.kept_in or gone.whole):
+            continue  # something of the author may only come in later
         whole = ", the whole source" if gone.whole else ""
         print(f"  {known or owner.removeprefix('name:')}: {documents:,} documents, {items:,} raw items{whole}")
         if known is None:

@@ -103,12 +103,14 @@ def _fetch(
         folders = [store.place(ref) for ref in earlier]
         facts = source.fetch(items, PROJECT_ROOT, build.out, build.keep, progress, folders)
         if concerns(source.kind, forgotten, items):
-            fetched = build.keep / "fetched"
+            fetched = build.out.with_name("fetched")  # not in `keep`, which outlives a killed build
             shutil.rmtree(fetched, ignore_errors=True)
             build.out.rename(fetched)
             build.out.mkdir()
             secret = getattr(source, "pseudonym_key", SECRET)
-            sift(source.kind, fetched, build.out, forgotten, [source.reading_identity()], secret)
-            shutil.rmtree(fetched)
+            try:
+                sift(source.kind, fetched, build.out, forgotten, [source.reading_identity()], secret)
+            finally:
+                shutil.rmtree(fetched)
             facts.counts["bytes"] = content_bytes(build.out)
         return facts

@@ -18,15 +18,15 @@ from data.store import Store
 NAME = "forgotten"
 
 
-def note_removed(store: Store, refs: Iterable[ArtifactRef], date: str) -> None:
-    """Note what is about to be removed, before it is; nothing where nothing is."""
+def note_removed(store: Store, refs: Iterable[ArtifactRef], date: str, in_parts: bool = False) -> None:
+    """Note what is about to be removed, before it is; nothing where nothing is. `in_parts`: raw slots lose bytes."""
     gone = list(refs)
     read = {str(ref) for ref in gone if ref.stage in ("corpus", "tokens")}
 
     def add(value: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"date": date, "read": sorted(read.union((value or {}).get("read", ())))}
 
-    if gone:
+    if gone or in_parts:
         store.refs.update(NAME, add)
 
 

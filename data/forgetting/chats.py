@@ -130,7 +130,7 @@ def sift_slot(raw: Path, out: Path, kind: Kind, ways: Sequence[Way]) -> Sifted:
                 break
             left |= (differing & wanted) - left or wanted
     if not ways:  # nobody knows how the slot was read
-        remaining = {item.native_id for item in items if item.sifted is None}
+        remaining = {item.native_id for item in items}
     done = {item.native_id for item in items} & (wanted - left)
     return Sifted(tuple(sorted(done)), tuple(sorted((left & wanted) | remaining)))
 

@@ -14,7 +14,7 @@ from data.corpus import TRAIN_FILE
 from data.digests import text_digest
 from data.documents import DOCUMENTS_FILE, SIGNATURES_FILE
 from data.duplicates import MATCHES_FILE
-from data.manifest import Manifest, key_in
+from data.manifest import Manifest, canonical_json, key_in
 from data.near import bands
 from data.shards import read_batches
 from data.sources.known import KnownSource, known_sources
@@ -126,10 +126,17 @@ class Holdings:
         return {key: frozenset(ids) for key, ids in owners.items()}
 
     def readings(self, raw: str, owner: str) -> list[Mapping[str, Any]]:
-        """The settings with which the raw slot with this key was read; if that is not known, its source's others."""
-        own = [held for held in self.documents if owner in held.owner_ids]
-        of_slot = [held for held in self.documents if held.raw == raw] or own
-        return [held.manifest.recipe.config["reading"] for held in of_slot]
+        """The settings with which the raw slot with this key was read; if that is not known, its source's others; if
+        there are no documents at all, those that were noted when the last ones were forgotten."""
+        of_slot = [held.manifest.recipe.config["reading"] for held in self.documents if held.raw == raw]
+        return of_slot or self.readings_of(owner)
+
+    def readings_of(self, owner: str) -> list[Mapping[str, Any]]:
+        """The distinct settings with which slots of a source were read."""
+        own = (held.manifest.recipe.config["reading"] for held in self.documents if owner in held.owner_ids)
+        distinct = {canonical_json(one): one for one in own}
+        noted = self.sources[owner].read if owner in self.sources else ()
+        return list(distinct.values()) or list(noted)
 
     def items(self, raw: str) -> tuple[PackedItem, ...]:
         """The items of the raw slot with this key."""

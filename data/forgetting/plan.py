@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from data.corpus import TRAIN_FILE, VALIDATION_FILE
 from data.drops import DROPS_FILE
-from data.forgetting.chats import SECRET
+from data.forgetting.chats import REALMS, SECRET
 from data.forgetting.holdings import Held, Holdings
 from data.forgetting.ids import beginnings, holding, is_in
 from data.forgetting.search import Wanted, search
+from data.forgetting.sifting import items_with
 from data.forgetting.tombstones import Tombstones, of_document, read_tombstones
 from data.manifest import Manifest, key_in
 from data.shards import read_batches
@@ -73,6 +74,7 @@ class _Planner:
         self.holdings = holdings
         self.by_key = {held.key: held for held in holdings.documents}
         self.buried = {one: read_tombstones(holdings.store.refs, one) for one in holdings.sources}
+        self.secret = secret
         self.found = search(holdings, wanted, self.buried, secret)
         self.gone: dict[str, Gone] = defaultdict(Gone)
 
@@ -85,6 +87,8 @@ class _Planner:
             self.gone[owner].documents |= set().union(*messages.values())
         for owner in self.found.whole:
             self.gone[owner].whole = True
+        for owner in self.found.meant:
+            self.gone.setdefault(owner, Gone())
         for owner, buried in self.buried.items():
             if buried.documents or buried.items or buried.whole:
                 gone = self.gone[owner]
@@ -131,8 +135,24 @@ class _Planner:
         for item in [one for one in gone.kept_in if gone.holds_item(one)]:
             del gone.kept_in[item]
         if drop_items:
-            gone.items |= gone.kept_in.keys()
+            gone.items |= gone.kept_in.keys() - self._without_any(owner, raws)
             gone.kept_in.clear()
+
+    def _without_any(self, owner: str, raws: Collection[str]) -> set[str]:
+        """Items of a chat, such as the months of a channel, that keep nothing of what is forgotten, as they are read.
+
+        An id alone does not tell in which of them a conversation is.
+        """
+        gone = self.gone[owner]
+        known = self.holdings.sources.get(owner)
+        if known is None or known.kind not in REALMS:
+            return set()
+        wanted = set().union(*gone.kept_in.values())
+        there = set(self.found.messages.get(owner, {}))
+        for raw in raws:
+            folder = self.holdings.store.path(self.holdings.manifests[raw].ref)
+            there |= items_with(known.kind, folder, wanted, self.holdings.readings(raw, owner), self.secret)
+        return gone.kept_in.keys() - there
 
     def _raw_gone(self) -> set[str]:
         """Raw slots that hold an item which goes, whatever version of it."""
@@ -155,7 +175,7 @@ class _Planner:
         found = set(raw)
         for held in self.holdings.documents:
             gone = [self.gone[one] for one in held.owner_ids if one in self.gone]
-            if held.raw in raw or any(one.whole for one in gone):
+            if held.raw in raw or any(one.whole for one in gone) or self._may_quote(held) or self._is_stale(held):
                 found.add(held.key)
                 continue
             ids = set().union(*(one.documents for one in gone))
@@ -175,6 +195,19 @@ class _Planner:
             if manifest.key not in checked and manifest.name.rpartition("-")[0] in names:
                 found.add(manifest.key)
         return found
+
+    def _may_quote(self, held: Held) -> bool:
+        """Whether its raw slot is a chat's that has messages of the author, or quotes of them."""
+        wanted = {item for owner in held.owner_ids for item in self.found.messages.get(owner, ())}
+        there = held.raw in self.holdings.manifests
+        return bool(wanted) and there and any(item.native_id in wanted for item in self.holdings.items(held.raw))
+
+    def _is_stale(self, held: Held) -> bool:
+        """Whether an earlier forgetting would have removed it, had it not been killed."""
+        if len(held.owner_ids) > 1:
+            return False
+        sieves = [self.buried[one].concerning(held.plain_key) for one in held.owner_ids if one in self.buried]
+        return any(one and one.digest() != held.manifest.recipe.config.get("forgotten") for one in sieves)
 
     def _names(self, owner: str) -> Collection[str]:
         known = self.holdings.sources.get(owner)

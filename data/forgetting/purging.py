@@ -18,7 +18,7 @@ from data.facts import Facts
 from data.forgetting import taint
 from data.forgetting.begun import clear_begun, note_removed
 from data.forgetting.blanking import Blanked
-from data.forgetting.chats import SECRET
+from data.forgetting.chats import REALMS, SECRET
 from data.forgetting.holdings import Holdings
 from data.forgetting.plan import REMOVED, Gone, Plan
 from data.forgetting.sifting import sift
@@ -29,6 +29,7 @@ from data.ledger import as_it_stands, place_of, without
 from data.manifest import ArtifactRef, Manifest
 from data.sources.base import SlotItem
 from data.sources.identity import items_identity
+from data.sources.known import note_readings
 from data.sources.pack import PackReader, PackWriter, content_bytes, read_items
 from data.store import Build, Store
 
@@ -65,8 +66,11 @@ def _carry_out(store: Store, plan: Plan, authors: Collection[str], secret: str, 
     date = datetime.now(UTC).isoformat(timespec="seconds")
     known = {owner: gone for owner, gone in plan.by_source.items() if owner in plan.holdings.sources}
     for owner, gone in known.items():
+        is_chat = plan.holdings.sources[owner].kind in REALMS and not gone.whole
+        if is_chat and (read := plan.holdings.readings_of(owner)):
+            note_readings(store.refs, owner, read)
         bury(store.refs, owner, partial(_with, gone, date, frozenset(authors)))
-    note_removed(store, (one.ref for one in plan.removed), date)
+    note_removed(store, (one.ref for one in plan.removed), date, any(gone.kept_in for gone in known.values()))
     reason = f"made from text of which {plan.rows:,} documents (copies and versions included) were forgotten"
     taint.mark(store, (one.ref for one in plan.tainted), date, reason)
     removed = {one.key for one in plan.removed}
@@ -152,14 +156,16 @@ def _blank_source(
             continue
         blanked = Blanked()
         wanted = partial(sift, kind, sieve=sieve, identities=holdings.readings(ref.key, owner), secret=secret)
-        make = partial(_blank, store.path(ref), manifest, wanted, blanked)
+        make = partial(_blank, store, ref, manifest, wanted, blanked)
         store.build(manifest.recipe, manifest.name, make, refresh=True)
         found.append(blanked)
     return found
 
 
-def _blank(raw: Path, manifest: Manifest, wanted: Callable[..., Blanked], blanked: Blanked, build: Build) -> Facts:
-    found = wanted(raw=raw, out=build.out)
+def _blank(
+    store: Store, ref: ArtifactRef, manifest: Manifest, wanted: Callable[..., Blanked], blanked: Blanked, build: Build
+) -> Facts:
+    found = wanted(raw=store.path(ref), out=build.out)  # not before: what lay aside may have moved to its place
     blanked.done, blanked.left = found.done, found.left
     return Facts(manifest.counts | {"bytes": content_bytes(build.out)}, manifest.licences, manifest.notes,
                  manifest.details)  # fmt: skip

@@ -12,6 +12,7 @@ from data.errors import TextmillError
 from data.forgetting.chats import SECRET
 from data.forgetting.holdings import Held, Holdings, Row, with_signatures
 from data.forgetting.ids import is_in
+from data.forgetting.people import refuse_numbered, require_names, spelt
 from data.forgetting.sifting import items_by
 from data.forgetting.tombstones import Tombstones, author_hash, is_of
 
@@ -24,12 +25,14 @@ class NotHeldError(TextmillError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What shall be forgotten. `names` are all spellings of the author; `source` alone means all of it, else limits."""
+    """What shall be forgotten. `names` are all spellings of the author, `author` is the one that was given; `source`
+    alone means all of it, else limits."""
 
     documents: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     url: str | None = None
     source: str | None = None
+    author: str | None = None
 
     @property
     def is_whole_source(self) -> bool:
@@ -52,6 +55,7 @@ class Found:
     whole      ids of sources that are wanted as a whole
     messages   {source id: {item: documents}} of chats: items with messages of a wanted author, and the documents in
                which these are as far as they were not dropped; cleaning may have dropped them
+    meant      ids of the sources into which nothing of a wanted author shall come later
     """
 
     rows: frozenset[Row]
@@ -60,6 +64,7 @@ class Found:
     items: Mapping[str, frozenset[str]]
     whole: frozenset[str]
     messages: Mapping[str, Mapping[str, Collection[str]]]
+    meant: frozenset[str]
 
 
 def search(holdings: Holdings, wanted: Wanted, buried: Mapping[str, Tombstones], secret: str = SECRET) -> Found:
@@ -103,6 +108,7 @@ class _Search:
             {owner: frozenset(ids) for owner, ids in self.items.items()},
             self.sources or frozenset() if self.wanted.is_whole_source else frozenset(),
             self.messages,
+            self._meant_for_good(),
         )
 
     def _sources(self) -> frozenset[str] | None:
@@ -123,6 +129,12 @@ class _Search:
                 f"{len(found)} sources are called {name!r}: {self._shown(found)}. Name one by its id, --source ID."
             )
         return frozenset(found)
+
+    def _meant_for_good(self) -> frozenset[str]:
+        if not self.wanted.names:
+            return frozenset()
+        known = frozenset(self.holdings.sources)
+        return known if self.sources is None else known & self.sources
 
     def _meant(self, held: Held) -> bool:
         return self.sources is None or bool(self.sources & held.owner_ids)
@@ -160,10 +172,20 @@ class _Search:
             folder = self.holdings.store.path(self.holdings.manifests[raw].ref)
             for owner in owners if self.sources is None else owners & self.sources:
                 readings = self.holdings.readings(raw, owner)
-                kind = self.holdings.sources[owner].kind if owner in self.holdings.sources else ""
-                for item, documents in items_by(kind, folder, hashes, readings, self.secret).items():
+                if owner not in self.holdings.sources:
+                    continue
+                known = self.holdings.sources[owner]
+                require_names(known, readings, self.wanted.author, self.secret)
+                items = items_by(known.kind, folder, hashes | self._as_written(known.kind), readings, self.secret)
+                if items:
+                    refuse_numbered(known, readings)
+                for item, documents in items.items():
                     found[owner].setdefault(item, set()).update(documents)
         return dict(found)
+
+    def _as_written(self, kind: str) -> frozenset[str]:
+        """Hashes of the wanted names as chats of a kind have them, where people are given in other ways, too."""
+        return frozenset(author_hash(spelt(name, kind)) for name in self.wanted.names)
 
     def _refuse_several(self) -> None:
         """An id that two sources have is not meant in both, unless it is said so."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from data.forgetting.blanking import KIND, Blanked, blank_slot, may_blank, readings_of
 from data.forgetting.blanking import concerns as concerns_files
-from data.forgetting.chats import SECRET, Kind, authors_of, sift_slot, ways_of
+from data.forgetting.chats import SECRET, Authors, Kind, authors_of, sift_slot, ways_of
 from data.forgetting.messages import ApiLines, ExportRecords
 from data.forgetting.posts import DumpLines
 from data.forgetting.tombstones import Sieve
@@ -60,3 +60,21 @@ def items_by(
                 if item in found and isinstance(one, RawDocument) and way.sieve.holds(one):
                     found[item].add(one.native_id)
     return found
+
+
+def items_with(
+    kind: str, raw: Path, documents: Collection[str], identities: Sequence[Mapping[str, Any]], secret: str = SECRET
+) -> set[str]:
+    """Items of chats in which any of the documents lies, in whatever way they are read; all where no way is known."""
+    items = list(read_items(raw))
+    ways = ways_of(kind, identities, Sieve(frozenset(documents)), secret)
+    if not ways:
+        return {item.native_id for item in items}
+    chat = _CHATS[kind](ways, Authors(()))
+    with PackReader(raw) as reader:
+        return {
+            item
+            for way in ways
+            for item, one in chat.read(reader, items, way)
+            if isinstance(one, RawDocument) and way.sieve.holds(one)
+        }

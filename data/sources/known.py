@@ -1,6 +1,6 @@
 """What a store knows of the sources that it was filled from, in its refs: names, and which raw slots are theirs."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,14 @@ class KnownSource:
     kind   as in settings; empty where only an older version has looked
     names  what recipes called it
     raw    keys of all raw slots that were ever fetched of it
+    read   how a chat was read, as documents artifacts say it, when something of it was forgotten last
     """
 
     id: str
     kind: str
     names: frozenset[str]
     raw: frozenset[str]
+    read: tuple[Mapping[str, Any], ...] = ()
 
     def __str__(self) -> str:
         return f"{' or '.join(sorted(self.names)) or 'a source'} ({self.kind or 'of an older run'}, {self.id[:8]})"
@@ -40,12 +42,18 @@ def note_source(refs: Refs, source: SourceConfig, name: str, raw: Collection[str
     def add(value: Mapping[str, Any] | None) -> dict[str, Any]:
         known = value or {"names": [], "raw": []}
         return {
+            **known,
             "kind": source.kind,
             "names": sorted({*known["names"], name}),
             "raw": sorted({*known["raw"], *raw}),
         }
 
     refs.update(f"sources/{source_id(source)}", add)
+
+
+def note_readings(refs: Refs, source: str, read: Sequence[Mapping[str, Any]]) -> None:
+    """Note how the source with this id was read, for the time when no documents of it are left to say it."""
+    refs.update(f"sources/{source}", lambda value: {"kind": "", "names": [], "raw": [], **(value or {}), "read": read})
 
 
 def known_sources(refs: Refs) -> Iterator[KnownSource]:
@@ -55,4 +63,4 @@ def known_sources(refs: Refs) -> Iterator[KnownSource]:
         known = refs.read(f"sources/{one}").value or {"kind": "", "names": [], "raw": []}
         fetched = refs.read(f"fetched/{one}").value or {}
         keys = {*known["raw"], *fetched.values()}
-        yield KnownSource(one, known["kind"], frozenset(known["names"]), frozenset(keys))
+        yield KnownSource(one, known["kind"], frozenset(known["names"]), frozenset(keys), tuple(known.get("read", ())))

@@ -130,7 +130,7 @@ class RedditConfig(PseudonymSettings, PathSettings, SourceConfig):
         kept = cache(lambda: EarlierPacks(earlier))
         with PackWriter(out, sum(item.size for item in items), progress) as pack:
             for item in items:
-                before = None if _is_there(place, item) else kept().find(item)
+                before = None if _can_be_read(place, item) else kept().find(item)
                 if before is not None and before.sifted is not None:  # whose files have other sizes than upstream's
                     pack.add(replace(item, meta=before.meta), kept().chunks(item) or (), check=False, sifted=True)
                 else:
@@ -195,9 +195,14 @@ def _item(native_id: str, files: Sequence[tuple[str, Range]]) -> Item:
     return Item(native_id, fingerprint, sum(part.size for _, part in files), meta={"files": parts})
 
 
-def _is_there(place: Path, item: SlotItem) -> bool:
-    """Whether the first of an item's files is there."""
-    return Path(os.fsdecode(_path(place, item.meta["files"][0][0]))).exists()
+def _can_be_read(place: Path, item: SlotItem) -> bool:
+    """Whether all of an item's files can be opened."""
+    try:
+        for name, _, _ in item.meta["files"]:
+            open(_path(place, name), "rb").close()
+    except OSError:
+        return False
+    return True
 
 
 def _content(place: Path, item: SlotItem, kept: Callable[[], EarlierPacks]) -> Iterator[bytes]:

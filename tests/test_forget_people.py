@@ -1,0 +1,252 @@
+"""Forgetting people in chats, in stores filled by hand: all of it is done, or it is said why nothing was."""
+
+import shutil
+
+import pytest
+
+from data import published
+from data.building import begin_build
+from data.cleaning import CleanConfig
+from data.documents import clean_slot
+from data.errors import TextmillError
+from data.facts import Facts
+from data.forgetting.begun import NAME
+from data.forgetting.holdings import Holdings
+from data.forgetting.people import spellings
+from data.forgetting.plan import plan
+from data.forgetting.purging import carry_out
+from data.forgetting.search import Wanted
+from data.forgetting.tombstones import Sieve, author_hash, read_tombstones
+from data.manifest import Identity
+from data.replacing import ASIDE
+from data.sources import secrets
+from data.sources.discord import DiscordConfig
+from data.sources.known import note_source, source_id
+from data.sources.pack import read_items
+from data.store import Store
+from data.work import has_files
+from tasks import sources as raw_stage
+from tests.discord_exports import CHANNEL, discord_runs, export, message
+from tests.discord_toys import GENERAL, at, config, fast_clock, serve
+from tests.reddit_dumps import lines, reddit_runs, submission
+from tests.remote_runs import Runs
+from tests.stand_in_discord import message as api_message
+
+KEY = "TEXTMILL_PSEUDONYM_KEY"
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch):
+    monkeypatch.setenv(KEY, "a secret of the tests, long enough")
+    monkeypatch.setattr(secrets, "elsewhere", [])  # no server is asked
+
+
+def talk():
+    return [
+        message("2024-01-10T10:00", "Good morning.", "1"),
+        message("2024-01-11T10:00", "Zyxfirst of seven.", "77"),
+        message("2024-01-12T10:00", "Zyxsecond of eight.", "88"),
+        message("2024-02-10T10:00", "February.", "1"),
+    ]
+
+
+def exported(path, messages=None, **settings):
+    (path / "exports").mkdir()
+    (path / "exports" / "a.json").write_bytes(export(messages or talk()))
+    runs = discord_runs(path, **settings)
+    runs.run()
+    return runs
+
+
+def publish(store, runs, source, name="chat", documents=True):
+    """Raw slots of runs, and documents read from them."""
+    for number, (_, raw) in runs.slots.items():
+
+        def fill(build, raw=raw):
+            shutil.copytree(raw, build.out, dirs_exist_ok=True)
+            return Facts()
+
+        slot = f"{name}-{number:04d}"
+        ref = store.build(Identity("raw", 1, {"kind": source.kind, "number": number}, {}), slot, fill)
+        note_source(store.refs, source, name, [ref.key])
+        if documents:
+            recipe = {"reading": source.reading_identity(), "source": name, "licence": "CC0-1.0"}
+
+            def clean(build, ref=ref):
+                found = source.read(store.path(ref))
+                return clean_slot(found, build.out, CleanConfig(min_characters=5), name, "CC0-1.0")
+
+            store.build(Identity("documents", 1, recipe, {"raw": ref.digest}), slot, clean, [ref])
+
+
+@pytest.fixture
+def filled(tmp_path):
+    """A store with one slot of a chat."""
+    store, runs = Store(tmp_path / "store"), exported(tmp_path)
+    publish(store, runs, runs.config)
+    return store
+
+
+def forget(store, author, source=None):
+    holdings = Holdings(store)
+    names = spellings(holdings, author, KEY)
+    planned = plan(holdings, Wanted(names=names, source=source, author=author))
+    return carry_out(store, planned, [author_hash(name) for name in names])
+
+
+def raw_bytes(store):
+    return b"".join((store.path(one.ref) / "content.bin").read_bytes() for one in store.manifests("raw"))
+
+
+def texts(store):
+    return [text for held in Holdings(store).documents for _, (text,) in held.rows("text")]
+
+
+def buried(store):
+    return [read_tombstones(store.refs, one.id) for one in Holdings(store).sources.values()]
+
+
+def test_one_person_goes_after_another_without_a_run_between(filled):
+    forget(filled, "77")
+    assert texts(filled) == [] and b"Zyxsecond" in raw_bytes(filled)
+    (known,) = Holdings(filled).sources.values()
+    note_source(filled.refs, DiscordConfig(path="exports"), "chat", [])  # as the next look does
+    assert next(iter(Holdings(filled).sources.values())).read == known.read != ()
+    filled.refs.update(NAME, lambda _: None)
+    done = forget(filled, "88")
+    assert b"Zyx" not in raw_bytes(filled) and done.blanked == {f"{CHANNEL}/2024-01"} and not done.left
+    assert filled.refs.read(NAME).value, "other machines hear of it though no artifact was removed"
+
+
+def test_a_slot_of_which_nobody_knows_how_it_was_read_is_refused(tmp_path):
+    store, runs = Store(tmp_path / "store"), exported(tmp_path)
+    publish(store, runs, runs.config, documents=False)
+    with pytest.raises(TextmillError, match=r"chat \(discord.* Run its recipe once"):
+        forget(store, "77")
+    assert not buried(store)[0].authors
+
+
+def test_without_the_right_secret_only_made_names_are_forgotten(filled, monkeypatch):
+    made = DiscordConfig(path="exports").names("discord").name("77")
+    for change in (lambda: monkeypatch.setenv(KEY, "another secret, as long as it"), lambda: monkeypatch.delenv(KEY)):
+        change()
+        with pytest.raises(TextmillError, match=f"chat .*{KEY}.*--pseudonym-key"):
+            forget(filled, "77")
+        assert not buried(filled)[0].authors
+    done = forget(filled, made)
+    assert b"Zyxfirst" not in raw_bytes(filled) and not done.left and buried(filled)[0].authors
+
+
+@pytest.mark.parametrize("kind", ["discord", "reddit"])
+def test_numbered_authors_are_refused_where_they_are_found(tmp_path, kind):
+    store = Store(tmp_path / "store")
+    if kind == "discord":
+        runs, author = exported(tmp_path, pseudonyms="numbered"), "77"
+    else:
+        (tmp_path / "dumps").mkdir()
+        (tmp_path / "dumps" / "RS_2023-01.ndjson").write_bytes(lines(submission(author="Wilhelmina")))
+        runs, author = reddit_runs(tmp_path, pseudonyms="numbered"), "u/Wilhelmina"
+        runs.run()
+    publish(store, runs, runs.config)
+    with pytest.raises(TextmillError, match=r"numbered.*--document"):
+        forget(store, author)
+    with pytest.raises(TextmillError, match="Nothing of that author"):
+        forget(store, "99")
+    assert not buried(store)[0].authors
+
+
+def test_killed_while_a_slot_is_replaced_it_goes_on(filled, monkeypatch):
+    def die(existing, out, final):
+        aside = existing.parent / ASIDE / existing.name
+        aside.parent.mkdir()
+        existing.rename(aside)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            forget(filled, "77")
+    assert not forget(filled, "77").left
+    assert b"Zyxfirst" not in raw_bytes(filled) and b"Zyxsecond" in raw_bytes(filled)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_documents_that_quote_a_person_go_with_what_raw_has(tmp_path, monkeypatch, is_killed):
+    own = api_message(at(2024, 1, 10), "Zyxwords of mine.", "300000000000000077")
+    answer = api_message(at(2024, 1, 11), "An answer.", type=19, message_reference={"message_id": own["id"]},
+                         referenced_message=own)  # fmt: skip
+    with serve(monkeypatch, fast_clock(monkeypatch), {GENERAL: [answer]}):
+        runs = Runs(tmp_path, config())
+        runs.run()
+    store = Store(tmp_path / "store")
+    publish(store, runs, config())
+    assert "Zyxwords" in texts(store)[0]
+    if is_killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "remove", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                forget(store, "300000000000000077")
+        assert b"Zyx" not in raw_bytes(store) and texts(store)
+    forget(store, "300000000000000077")
+    assert b"Zyx" not in raw_bytes(store) and texts(store) == []
+
+
+def test_a_person_is_kept_out_of_all_sources_that_are_meant(filled, tmp_path):
+    (tmp_path / "dumps").mkdir()
+    (tmp_path / "dumps" / "RS_2023-01.ndjson").write_bytes(lines(submission(author="bob")))
+    runs = reddit_runs(tmp_path)
+    runs.run()
+    publish(filled, runs, runs.config, "posts")
+    (held,) = (one for one in Holdings(filled).documents if one.name == "posts")
+    forget(filled, "88", source="chat")
+    assert not read_tombstones(filled.refs, source_id(runs.config)).authors
+    forget(filled, "77")
+    posts = read_tombstones(filled.refs, source_id(runs.config))
+    assert author_hash(runs.config.names("reddit").name("77")) in posts.authors
+    assert posts.concerning(held.plain_key) is None and posts.concerning("another")
+    assert held.key in {one.key for one in Holdings(filled).documents}
+
+
+def test_only_the_month_of_a_conversation_is_dropped_as_a_whole(filled):
+    (held,) = Holdings(filled).documents
+    (wanted,) = (native_id for _, (native_id, text) in held.rows("native_id", "text") if "February" in text)
+    planned = plan(Holdings(filled), Wanted(documents=frozenset([wanted])), drop_items=True)
+    assert [gone.items for gone in planned.by_source.values()] == [{f"{CHANNEL}/2024-02"}]
+
+
+def test_what_is_sifted_lies_nowhere_that_outlives_a_killed_fetch(tmp_path, monkeypatch):
+    runs = exported(tmp_path)
+    source = runs.config.model_copy(update={"path": str(tmp_path / "exports")})
+    build, sift = begin_build(tmp_path / "work" / "raw-1"), raw_stage.sift
+
+    def look(kind, raw, *arguments):
+        assert has_files(raw) and not has_files(build.keep)
+        return sift(kind, raw, *arguments)
+
+    monkeypatch.setattr(raw_stage, "sift", look)
+    forgotten = Sieve(authors=frozenset([author_hash(runs.config.names("discord").name("77"))]))
+    ((items, _),) = runs.slots.values()
+    store = Store(tmp_path / "store")
+    raw_stage._fetch("chat", source, items, store, [], forgotten, build, lambda *_: None)
+    assert b"Zyxfirst" not in (build.out / "content.bin").read_bytes() and not (build.out.parent / "fetched").exists()
+
+
+def test_a_dump_that_cannot_be_opened_is_taken_from_the_slot_before_as_it_is(tmp_path):
+    (tmp_path / "dumps").mkdir()
+    file = tmp_path / "dumps" / "RS_2023-01.ndjson"
+    file.write_bytes(lines(submission(author="Wilhelmina"), submission("s2", author="bob")))
+    runs = reddit_runs(tmp_path)
+    runs.run()
+    ((items, raw),) = runs.slots.values()
+    store = Store(tmp_path / "store")
+    publish(store, runs, runs.config, "posts")
+    forget(store, "Wilhelmina")
+    (manifest,) = store.manifests("raw")
+    file.unlink()
+    file.mkdir()  # it is there, and cannot be opened
+    out = tmp_path / "fetched"
+    out.mkdir()
+    runs.config.fetch(items, tmp_path, out, tmp_path, earlier=[store.path(manifest.ref)])
+    (item,) = read_items(out)
+    assert item.sifted and len(list(runs.config.read(out))) == len(list(runs.config.read(store.path(manifest.ref))))
+    assert item.meta != next(read_items(raw)).meta, "its files have other sizes than they had"
