@@ -16,6 +16,7 @@ from data.forgetting.people import spellings
 from data.forgetting.plan import plan
 from data.forgetting.purging import carry_out
 from data.forgetting.search import Wanted
+from data.forgetting.sifting import sift
 from data.forgetting.tombstones import Sieve, author_hash, read_tombstones
 from data.manifest import Identity
 from data.replacing import ASIDE
@@ -250,3 +251,17 @@ def test_a_dump_that_cannot_be_opened_is_taken_from_the_slot_before_as_it_is(tmp
     (item,) = read_items(out)
     assert item.sifted and len(list(runs.config.read(out))) == len(list(runs.config.read(store.path(manifest.ref))))
     assert item.meta != next(read_items(raw)).meta, "its files have other sizes than they had"
+
+
+def test_where_no_way_of_reading_is_known_every_item_is_left(tmp_path):
+    """Also one from which somebody else was taken before."""
+    runs, sieve = exported(tmp_path), Sieve(authors=frozenset([author_hash("77")]))
+    ((_, raw),) = runs.slots.values()
+    for name in ("once", "again"):
+        (tmp_path / name).mkdir()
+    names = frozenset([author_hash("77"), author_hash(runs.config.names("discord").name("77"))])
+    done = sift("discord", raw, tmp_path / "once", Sieve(authors=names), [runs.config.reading_identity()])
+    assert done.done == (f"{CHANNEL}/2024-01",)
+    assert sift("discord", tmp_path / "once", tmp_path / "again", sieve, []).left == tuple(
+        item.native_id for item in read_items(raw)
+    )
