@@ -1,6 +1,7 @@
 """Forgetting people in chats, in stores filled by hand: all of it is done, or it is said why nothing was."""
 
 import shutil
+import sys
 
 import pytest
 
@@ -26,7 +27,9 @@ from data.sources.known import note_source, source_id
 from data.sources.pack import read_items
 from data.store import Store
 from data.work import has_files
+from flows.cli import app, run_app
 from tasks import sources as raw_stage
+from tasks.secrets import prefect_secret
 from tests.discord_exports import CHANNEL, discord_runs, export, message
 from tests.discord_toys import GENERAL, at, config, fast_clock, serve
 from tests.reddit_dumps import lines, reddit_runs, submission
@@ -265,3 +268,17 @@ def test_where_no_way_of_reading_is_known_every_item_is_left(tmp_path):
     assert sift("discord", tmp_path / "once", tmp_path / "again", sieve, []).left == tuple(
         item.native_id for item in read_items(raw)
     )
+
+
+def test_the_command_asks_prefect_too_and_shows_the_sources_that_are_concerned(filled, tmp_path, capfd, monkeypatch):
+    (tmp_path / "dumps").mkdir()
+    (tmp_path / "dumps" / "RS_2023-01.ndjson").write_bytes(lines(submission(author="bob")))
+    runs = reddit_runs(tmp_path)
+    runs.run()
+    publish(filled, runs, runs.config, "posts")
+    monkeypatch.setattr(sys, "argv", ["textmill", "forget", "--author", "77", "--dry-run"])
+    monkeypatch.setenv("TEXTMILL_STORE", str(filled.root))
+    assert run_app(app) == 0
+    out = capfd.readouterr().out
+    assert "chat (discord" in out and "posts" not in out
+    assert prefect_secret in secrets.elsewhere
