@@ -7,6 +7,7 @@ they mention) goes from these, too; what somebody wrote does not change.
 
 import json
 import operator
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ _GAP_RECORD = msgspec.json.encode(("", 0, FORGOTTEN, ""))
 _record = msgspec.json.Decoder(Message)
 
 
-class _Discord:
+class _Discord(ABC):
     """What both have in common. `_gone` are ids of messages, by item."""
 
     quotes = True
@@ -113,17 +114,17 @@ class _Discord:
 
     gap: bytes
 
+    @abstractmethod
     def messages(self, reader: PackReader, item: PackedItem) -> Iterator[Message]:
         """What is read of an item, gaps included."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unread(self, reader: PackReader, item: PackedItem) -> int:
         """How many lines of an item cannot be read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def line(self, line: bytes) -> bytes | None:
         """A line without what goes; the same object where it holds nothing of it, None where all of it goes."""
-        raise NotImplementedError
 
 
 class ExportRecords(_Discord):
