@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+NOTICING = 0.5  # seconds for an orphan to see that it is one: tiny runs would end before they look
 _EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _RANDOM = [
@@ -58,11 +59,12 @@ def arm(settings: str) -> None:
 
 
 def _kill(victim: str, starter: int) -> None:
-    """End a process without a last word: this one, the one that started it, or both."""
+    """End a process without a last word: this one, the one that started it (and wait a moment), or both."""
     if victim in ("starter", "both") and os.getppid() == starter:
         os.kill(starter, signal.SIGKILL)
     if victim in ("self", "both"):
         os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(NOTICING)
 
 
 def _role() -> str:
