@@ -59,13 +59,13 @@ def training(
 def build_model(run: Run, recipe: Recipe, prepared: Prepared, wanted: Continuation | None = None) -> Made:
     """All stages of a model in their order, or of more steps of one; metrics of the run go to `run.metrics`."""
     arrays = weighted_arrays(recipe, prepared)
-    benchmarks = read_all(run, recipe.evaluation.placed(recipe.decontamination))  # before hours of training
     sampling = recipe.sampling.config()
     prompts = recipe.sampling.prompts
     shaped = starting_shape(run, recipe.model, recipe.init_from, arrays.tokenizer)
     planned = plan(run, arrays, recipe.model, recipe.training, recipe.plan, recipe.tokenizer, recipe.name, shaped)
     publish_plan_card(run, planned)
     run.finish("plan")
+    benchmarks = read_all(run, recipe.evaluation.placed(recipe.decontamination))  # before hours of training
     if wanted is None:
         model = train(
             run, arrays, planned.model, planned.training, prompts, sampling, recipe.name, planned.ref, recipe.init_from
