@@ -134,6 +134,8 @@ class Batch:
         return [Left(row, judgement.reason, row.text) for row, judgement in judged if judgement.reason is not None]
 
     def _sift_quality(self, observed: list[Observed]) -> list[Left]:
+        if not self._config.quality.is_on:
+            return []
         rows, self.rows = self.rows, []
         dropped: list[Left] = []
         results = judged_by_rules([row.text for row in rows], self._config.quality, observed=observed)
@@ -178,13 +180,14 @@ class Batch:
                 replaced = replaced + Counter({NAME: count})
         return row._replace(text=text, replaced=replaced)
 
-    def drain(self) -> pa.Table:
-        """Hand over the documents as columns (schema `DOCUMENTS`) and start afresh."""
+    def drain(self, contents: Sequence[bytes]) -> pa.Table:
+        """Hand over the documents as columns (schema `DOCUMENTS`) and start afresh; `contents` are their texts as
+        UTF-8."""
         documents = [row.document for row in self.rows]
-        columns: dict[str, list[Any]] = {
+        columns: dict[str, Sequence[Any]] = {
             "native_id": [_encodable(document.native_id) for document in documents],
             "authors": [[_encodable(author) for author in document.authors] for document in documents],
-            "text": [row.text for row in self.rows],
+            "text": contents,
             "source": [self._source] * len(documents),
             "url": [_encodable(document.url) for document in documents],
             "created": [_encodable(document.created) for document in documents],

@@ -8,7 +8,7 @@ have a package of their own, data/quality; here they are only switched on.
 
 import re
 import unicodedata
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
@@ -91,6 +91,20 @@ _LINE_END = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028]")  # form feeds and file s
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 _NON_BREAKING = re.compile("[\xa0\u2007\u202f]")
+_WHITE_SPACE = re.compile(r"\s")
+# NFC keeps each of these, whatever stands beside it
+_COMPOSED = re.compile("[\x00-\u02ff\u2010-\u2027\u2030-\u205e\u20ac\u2122]*+")
+
+
+class Normal(NamedTuple):
+    """A text in normal form, and what had to be looked at more closely.
+
+    odd  what stood in it but for plain ASCII (printable characters, tabs and line feeds), in order; seldom much.
+         Nothing else is in the text now, but for what the Unicode form made of it
+    """
+
+    text: str
+    odd: str
 
 
 def normalise(text: str, config: CleanConfig) -> str:
@@ -100,24 +114,36 @@ def normalise(text: str, config: CleanConfig) -> str:
     characters, byte order marks and noncharacters go; then the Unicode form is settled, white space at line
     ends goes, runs of blank lines are cut, and so are blank lines at both ends of the text.
     """
+    return normal_form(text, config).text
+
+
+def normal_form(text: str, config: CleanConfig) -> Normal:
+    """The same, and what an edit may want to know before it searches a text."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    is_plain = _is_plain(text)
-    if not is_plain and _UNWANTED.search(text):
-        text = _LONE_SURROGATE.sub("\ufffd", text)
-        text = _LINE_END.sub("\n", text).replace("\u2029", "\n\n")
-        text = _UNWANTED.sub("", text)
-    if not text.isascii():
-        if config.non_breaking_spaces == "space" and any(space in text for space in "\xa0\u2007\u202f"):
+    odd = _odd_characters(text)
+    if odd:
+        if _UNWANTED.search(odd):
+            text = _LONE_SURROGATE.sub("\ufffd", text)
+            text = _LINE_END.sub("\n", text).replace("\u2029", "\n\n")
+            text = _UNWANTED.sub("", text)
+        if config.non_breaking_spaces == "space" and _NON_BREAKING.search(odd):
             text = _NON_BREAKING.sub(" ", text)
-        if config.normalization != "none":
+        if config.normalization == "NFKC" or (config.normalization == "NFC" and not _COMPOSED.fullmatch(odd)):
             text = unicodedata.normalize(config.normalization, text)
-    if not is_plain or " \n" in text or "\t\n" in text or text.endswith((" ", "\t")):
+    if _WHITE_SPACE.search(odd) or ("\t" in text and "\t\n" in text):
         text = "\n".join(map(str.rstrip, text.split("\n")))
+    else:  # only spaces stand before line ends, and mostly before few
+        text = "\n".join([part.rstrip(" \t") for part in text.split(" \n")])
     too_many = "\n" * (config.max_blank_lines + 2)
     if too_many in text:
         text = re.sub(f"{too_many}\n*", too_many[1:], text)
-    return text.strip("\n")
+    return Normal(text.strip("\n"), odd)
+
+
+def _odd_characters(text: str) -> str:
+    """All but plain ASCII. It is sooner taken out, as bytes, than any character is searched for in the whole text."""
+    return text.encode("utf-8", "surrogatepass").translate(None, _PLAIN_ASCII).decode("utf-8", "surrogatepass")
 
 
 def judge(text: str, config: CleanConfig) -> str | None:
@@ -127,14 +153,3 @@ def judge(text: str, config: CleanConfig) -> str | None:
     if len(text) < config.min_characters:
         return TOO_SHORT
     return None
-
-
-def _is_plain(text: str) -> bool:
-    """Whether all of `text` is printable but for spaces, tabs and line feeds, as most texts are.
-
-    Then nothing in it is unwanted, and no other white space can stand at a line end. It is quicker asked than
-    searched for.
-    """
-    if text.isascii():
-        return not text.encode().translate(None, _PLAIN_ASCII)
-    return text.replace("\n", "").replace("\t", "").isprintable()

@@ -10,7 +10,6 @@ import hashlib
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -54,6 +53,8 @@ class _ColumnDigest:
         self.is_text = is_text
 
     def update(self, column: pa.Array) -> None:
+        import pyarrow.compute as pc  # takes a tenth of a second, and most who import this module digest no table
+
         self.validity.update(_plain(pc.cast(pc.is_valid(column), pa.uint8())))
         if self.items is not None:
             self.lengths.update(_plain(pc.cast(pc.fill_null(pc.list_value_length(column), 0), pa.int64())))

@@ -21,7 +21,7 @@ import xxhash
 from data.batches import Batch, Kept
 from data.boilerplate.config import LinesConfig
 from data.boilerplate.tables import LineWriter
-from data.cleaning import CleanConfig, judge, normalise
+from data.cleaning import CleanConfig, judge, normal_form, normalise
 from data.drops import DROPS_FILE, MAX_EXAMPLES, DropLog
 from data.edits.editing import Editor
 from data.facts import Facts, Progress, no_progress
@@ -117,14 +117,16 @@ def clean_slot(
         for row, reason, shown in batch.sift():
             drops.add(reason, row.document.native_id, row.document.position, len(row.text), shown)
             characters_dropped[reason] += len(row.document.text)
-        for row in batch.rows:
-            content = row.text.encode()
+        contents = [row.text.encode() for row in batch.rows]
+        for row, content in zip(batch.rows, contents, strict=True):
             characters_out += len(row.text)
             bytes_out += len(content)
             signatures.extend(sign(content))
             licences.add(row.licence)
-            replaced.update(row.replaced)
-            removed.update(row.removed)
+            if row.replaced:
+                replaced.update(row.replaced)
+            if row.removed:
+                removed.update(row.removed)
             if row.cut:
                 cuts[row.cut.benchmark] += row.cut.cuts
                 cut.add(row.cut.benchmark, row.document.native_id, row.document.position, len(row.text), row.cut.about)
@@ -135,7 +137,7 @@ def clean_slot(
             bands.add(near_signatures([row.text for row in batch.rows], near))
         if line_table:
             line_table.add([row.text for row in batch.rows])
-        writer.write(batch.drain())
+        writer.write(batch.drain(contents))
 
     with ShardWriter(out / DOCUMENTS_FILE, DOCUMENTS) as writer:
         for document in documents:
@@ -156,7 +158,7 @@ def clean_slot(
                 drops.add(LICENCE, document.native_id, document.position, len(document.text), its_licence)
                 characters_dropped[LICENCE] += len(document.text)
                 continue
-            text, its_edits = editor.edit(normalise(document.text, config))
+            text, its_edits = editor.edit(*normal_form(document.text, config))
             its_replaced: Counter[Replaceable] = Counter()
             if types:
                 text, its_replaced = replace(text, types)

@@ -5,7 +5,7 @@ back as wrong text and no error. A shard never holds zero rows: a side with noth
 module knows columns and rows; what the columns mean is settled by the stages that fill them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -201,15 +201,43 @@ def text_buffer(texts: pa.StringArray) -> tuple[NDArray[np.int64], pa.Buffer]:
     return np.frombuffer(offsets, np.int32)[start:stop].astype(np.int64), data or pa.py_buffer(b"")
 
 
-def table_of(schema: pa.Schema, columns: dict[str, list[Any]]) -> pa.Table:
-    """A table of Python values; raises TextTooLongError for a text that Parquet could not hold."""
-    for native_id, text in zip(columns["native_id"], columns["text"], strict=True):
-        if len(text) * 4 > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
+def table_of(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """A table of Python values; texts may be given as UTF-8. Raises TextTooLongError for one that Parquet could not
+    hold.
+
+    Strings are not handed to pyarrow as Python values: that makes it import pandas, which takes a third of a second.
+    """
+    texts = [text if isinstance(text, bytes) else text.encode() for text in columns["text"]]
+    for native_id, text in zip(columns["native_id"], texts, strict=True):
+        if len(text) > MAX_TEXT_BYTES:
             raise TextTooLongError(
-                f"Document {native_id!r} holds {len(text.encode()):,} bytes of text, and the limit is "
+                f"Document {native_id!r} holds {len(text):,} bytes of text, and the limit is "
                 f"{MAX_TEXT_BYTES:,}. Split it, for example on a delimiter line."
             )
-    return pa.table(columns, schema=schema)
+    arrays = [_array(texts if one.name == "text" else columns[one.name], one.type) for one in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Values as an array; strings may be given as UTF-8."""
+    if pa.types.is_list(kind):
+        bounds = _bounds([len(value) for value in values])
+        items = _array([item for value in values for item in value], kind.value_type)
+        return pa.Array.from_buffers(kind, len(values), [None, bounds], children=[items])
+    if not pa.types.is_string(kind):
+        return pa.array(values, kind)
+    coded = [value.encode() if isinstance(value, str) else value or b"" for value in values]
+    some = np.array([value is not None for value in values], np.bool_)
+    mask = None if some.all() else pa.py_buffer(np.packbits(some, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(coded), [mask, _bounds(map(len, coded)), pa.py_buffer(b"".join(coded))])
+
+
+def _bounds(lengths: Iterable[int]) -> pa.Buffer:
+    """Where values of these lengths begin, and where the last ends, as Arrow keeps them."""
+    bounds = np.cumsum([0, *lengths])
+    if bounds[-1] > np.iinfo(np.int32).max:
+        raise OverflowError(f"A column of {bounds[-1]:,} bytes is more than an array of Arrow's can hold.")
+    return pa.py_buffer(bounds.astype(np.int32))
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data.cleaning import CleanConfig, judge, normalise
+from data.cleaning import _COMPOSED, CleanConfig, judge, normal_form, normalise
 
 CONFIG = CleanConfig()
 CHARACTERS = st.sampled_from(
@@ -88,6 +88,25 @@ def test_normalising_agrees_with_the_obvious_version_and_is_idempotent(text, con
 )
 def test_hand_made_cases(raw, normal):
     assert normalise(raw, CONFIG) == normal
+
+
+def test_characters_that_spare_a_text_its_unicode_form_are_composed_already_and_compose_with_nothing():
+    characters = list(map(chr, range(0x30000)))
+    parts = {sign: unicodedata.decomposition(sign).split() for sign in characters}
+    canonical = {sign: codes for sign, codes in parts.items() if codes and not codes[0].startswith("<")}
+    behind = {chr(int(codes[1], 16)) for codes in canonical.values() if len(codes) > 1}
+    behind |= set(map(chr, [*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)]))  # vowels and finals of Hangul
+    sparing = [sign for sign in characters if _COMPOSED.fullmatch(sign)]
+    assert set("é’“”—…€") <= set(sparing)
+    assert not behind & set(sparing)
+    for sign in sparing:
+        assert unicodedata.normalize("NFC", sign) == sign and unicodedata.combining(sign) == 0
+
+
+@given(MESSY)
+def test_odd_characters_are_all_but_plain_ascii(text):
+    plain = "\t\r\n" + "".join(map(chr, range(32, 127)))
+    assert normal_form(text, CONFIG).odd == "".join(sign for sign in text if sign not in plain)
 
 
 def test_compatibility_form_only_when_asked():

@@ -11,6 +11,7 @@ from data.cleaning import CleanConfig, normalise
 from data.documents import clean_slot
 from data.privacy.banking import is_iban
 from data.privacy.config import PLACEHOLDERS, TYPES, PrivacyConfig
+from data.privacy.keys import _FORMS, _HINTS
 from data.privacy.numbers import is_card
 from data.privacy.replacing import Found, find, replace
 from data.sources.base import RawDocument
@@ -194,6 +195,12 @@ def test_hostile_text_takes_no_long(piece):
     replace(text)
     replace(text + "x")
     assert time.process_time() - begun < 2  # for both; a machine that others use, too
+
+
+@pytest.mark.parametrize("head", [head for head, _ in _FORMS])
+def test_the_quick_search_for_beginnings_knows_each_form(head):
+    assert any(hint.search(f"a {head}B".encode()) for hint in _HINTS)
+    assert not any(hint.search(f"a {head[:-1]} B".encode()) for hint in _HINTS)
 
 
 def test_secrets_in_the_midst_of_code():

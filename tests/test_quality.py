@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from data.cleaning import CleanConfig
 from data.documents import clean_slot
 from data.quality import rules as rules_module
-from data.quality.columns import MARK, STOP, character_flags, columns_of
+from data.quality.columns import LETTER, MARK, SPACE, STOP, UPPER, WORD, character_flags, codes_in, columns_of
 from data.quality.fineweb import FineWebRules
 from data.quality.gopher import GopherRules
 from data.quality.repeats import repeats
@@ -274,6 +274,23 @@ def test_words_agree_with_a_plain_version(batch):
     assert found == [word for text in batch for word in plain_words(text)]
     assert spans.counts.tolist() == [len(plain_words(text)) for text in batch]
     assert words.keys.tolist() == [key_of(word) for word in found]
+
+
+def test_tables_of_characters_say_what_python_says_of_each():
+    characters = list(map(chr, range(0x110000)))
+    categories = list(map(unicodedata.category, characters))
+    marks = [code for code, category in enumerate(categories) if category[0] == "M"]
+    word = np.array([character.isalnum() for character in characters])
+    word[marks] = True
+    flags = character_flags()
+    for flag, wanted in (
+        (SPACE, [character.isspace() for character in characters]),
+        (LETTER, [character.isalpha() for character in characters]),
+        (UPPER, [character.isupper() for character in characters]),
+        (WORD, word),
+    ):
+        assert np.array_equal((flags & flag) != 0, wanted)
+    assert codes_in("P") == [code for code, category in enumerate(categories) if category[0] == "P"]
 
 
 @given(st.lists(st.integers(0, 3) | st.integers(0, 3).map(lambda n: n << 60) | st.integers(0, 2**64 - 1), max_size=30))

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,6 +118,23 @@ def test_a_cut_file_is_named(tmp_path):
 def test_a_missing_file_is_no_damaged_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone"):
         list(read_texts(tmp_path / "gone.parquet"))
+
+
+def test_a_table_of_texts_or_of_their_bytes_is_what_pyarrow_makes_of_them_without_pandas():
+    code = """
+import sys
+from data.shards import DOCUMENTS, table_of
+from tests.test_shards import TEXTS, columns
+
+made = table_of(DOCUMENTS, columns(TEXTS))
+made.validate(full=True)
+assert made.equals(table_of(DOCUMENTS, columns(TEXTS) | {"text": [text.encode() for text in TEXTS]}))
+assert table_of(DOCUMENTS, columns([])).num_rows == 0
+assert "pandas" not in sys.modules
+import pyarrow as pa
+assert made.equals(pa.table(columns(TEXTS), schema=DOCUMENTS))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_text_that_no_page_could_hold_is_refused_by_name(monkeypatch):

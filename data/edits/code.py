@@ -12,7 +12,8 @@ _CODE = re.compile(
     r"|\n\n(?:(?: {4}|\t).*\n?)+"  # indented, behind a blank line
 )
 _INDENTED = re.compile(r"(?:(?: {4}|\t).*\n?)+")  # at the beginning
-_MAY_BE_CODE = ("`", "~~~", "\n|", "\n\n\t", "\n\n    ")
+# Signs of code, each with what it has in it that is quickly searched for
+_MAY_BE_CODE = (("`", "`"), ("~", "~~~"), ("|", "\n|"), ("\t", "\n\n\t"), ("\n\n", "\n\n    "))
 _MAY_BEGIN_CODE = ("|", "\t", "    ")
 
 
@@ -23,7 +24,7 @@ def outside_code(text: str) -> Iterator[tuple[int, int]]:
     behind a blank line; a row of a table begins with a bar. (Indented verse counts as code, too: it is left alone.)
     """
     done = 0
-    if text.startswith(_MAY_BEGIN_CODE) or any(sign in text for sign in _MAY_BE_CODE):
+    if text.startswith(_MAY_BEGIN_CODE) or any(part in text and sign in text for part, sign in _MAY_BE_CODE):
         if first := _INDENTED.match(text):
             done = first.end()
         for match in _CODE.finditer(text, done):

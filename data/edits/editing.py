@@ -11,12 +11,13 @@ from functools import partial
 from data.edits.config import EditConfig
 from data.edits.html import take_out_html
 from data.edits.hyphenation import join_hyphenated
-from data.edits.invisible import take_out_invisible
+from data.edits.invisible import may_have_invisible, take_out_invisible
 from data.edits.lines import take_out_repeated_lines
 from data.edits.pages import take_out_page_numbers, take_out_running_heads
 from data.edits.symbols import make_lower_case, replace_urls, take_out_symbols
 
 Edit = Callable[[str], tuple[str, int]]
+INVISIBLE = "invisible"
 _MOST_ROUNDS = 32  # real text takes two; what is nested deeper to do harm is left
 
 
@@ -25,26 +26,32 @@ class Editor:
 
     def __init__(self, config: EditConfig, normalise: Callable[[str], str]) -> None:
         self._edits = list(_edits(config))
+        self._but_invisible = [(name, edit) for name, edit in self._edits if name != INVISIBLE]
         self._normalise = normalise
 
-    def edit(self, text: str) -> tuple[str, Counter[str]]:
-        """The normalised `text` edited and normalised again, and how often each edit found something."""
+    def edit(self, text: str, odd: str | None = None) -> tuple[str, Counter[str]]:
+        """The normalised `text` edited and normalised again, and how often each edit found something.
+
+        odd  all characters of the text outside of ASCII, where they are known; others may stand among them
+        """
         counts: Counter[str] = Counter()
-        for _ in range(_MOST_ROUNDS if self._edits else 0):
+        edits = self._edits if odd is None or may_have_invisible(odd) else self._but_invisible
+        for _ in range(_MOST_ROUNDS if edits else 0):
             before = text
-            for name, edit in self._edits:
+            for name, edit in edits:
                 text, count = edit(text)
                 if count:
                     counts[name] += count
             if text == before:
                 break
             text = self._normalise(text)
+            edits = self._edits
         return text, counts
 
 
 def _edits(config: EditConfig) -> Iterator[tuple[str, Edit]]:
     if config.invisible:
-        yield "invisible", take_out_invisible
+        yield INVISIBLE, take_out_invisible
     if config.html_leftovers:
         yield "html_leftovers", take_out_html
     if config.running_heads:

@@ -22,13 +22,18 @@ _INVISIBLE = re.compile(
 
 def take_out_invisible(text: str) -> tuple[str, int]:
     """The text without them, and how many runs of them went. A word cut at a line end by a soft hyphen is joined."""
-    if text.isascii() or not any(trace in text for trace in _TRACES):
+    if not may_have_invisible(text):
         return text, 0
     joined = 0
     if "\xad\n" in text:
         text, joined = _CUT_WORD.subn(_join, text)
     text, count = _INVISIBLE.subn("", text)
     return text, joined + count
+
+
+def may_have_invisible(characters: str) -> bool:
+    """Whether something is to be taken out of a text of these characters, whatever their order."""
+    return not characters.isascii() and any(trace in characters for trace in _TRACES)
 
 
 def _join(match: re.Match[str]) -> str:

@@ -6,20 +6,17 @@ Lines are repaired one by one, as ftfy does it, so that one damaged line changes
 
 import re
 from functools import cache
-
-import regex
+from typing import Any
 
 # Letters of next to no language that ftfy makes of a quotation mark and a letter, such as »É; it is wrong there.
 _UNLIKELY = re.compile("[\u0200-\u0217\u021c-\u0233]")
-# What `_suspicion` finds has this in it; ten times as quick as that, and enough for most text in Latin letters.
-_NEIGHBOURS = regex.compile("[\x80-\U0010ffff](?:[\x80-\U0010ffff]|(?<=[\x80-\x9fŒœÃÂ]))")
 _LINE_CHARACTERS = 1_000_000  # a longer line is left as it is
 _PLAIN = ("common", "upper_common", "lower_common")  # categories of ftfy's that are found in clean text
 
 
 def repair(text: str) -> str:
     """`text` with its mojibake repaired; the same object when there is none."""
-    if text.isascii() or not (first := _NEIGHBOURS.search(text)):
+    if text.isascii() or not (first := _neighbours().search(text)):
         return text
     suspicion = _suspicion()
     match = suspicion.search(text, max(0, first.start() - 1))
@@ -42,6 +39,14 @@ def repair(text: str) -> str:
                 done = end
         match = suspicion.search(text, end)
     return "".join([*pieces, text[done:]]) if pieces else text
+
+
+@cache
+def _neighbours() -> Any:
+    """What `_suspicion` finds has this in it; ten times as quick as that, and enough for most text in Latin letters."""
+    import regex  # which many readers do without
+
+    return regex.compile("[\x80-\U0010ffff](?:[\x80-\U0010ffff]|(?<=[\x80-\x9fŒœÃÂ]))")
 
 
 @cache

@@ -168,11 +168,10 @@ def _tables() -> tuple[NDArray[np.uint8], Hashes]:
     for alone in _WITHOUT_SPACES:
         kinds[alone] *= np.uint8(_ALONE)
     values = np.arange(1, 0x110001, dtype=np.uint64)
-    codes = np.flatnonzero(kinds != _SEPARATES)
-    characters = codes.astype(np.uint32).view("U1")
-    for code in codes[np.strings.lower(characters) != characters].tolist():
-        lower = chr(code).lower()
-        values[code] = sum(pow(_BASE, at, 1 << 64) * (ord(one) + 1) for at, one in enumerate(lower)) % (1 << 64)
+    for character in map(chr, np.flatnonzero(kinds != _SEPARATES).tolist()):
+        if (lower := character.lower()) != character:
+            spelt = sum(pow(_BASE, at, 1 << 64) * (ord(one) + 1) for at, one in enumerate(lower))
+            values[ord(character)] = spelt % (1 << 64)
     return kinds, np.where(kinds != _SEPARATES, values, np.uint64(0))
 
 

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import filterfalse
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ combining mark); a mark that stands around words and is one itself; neither punc
 end of a line (str.splitlines)."""
 
 _MIX = np.uint64(0xA076_1D64_78BD_642F)
-_MARKS_BELOW = 0x20000  # combining marks, but for the variation selectors of plane 14
+_LETTERS_BELOW = 0x40000  # letters, digits and white space; the planes above are empty or private
+_SIGNS_BELOW = 0x20000  # marks and punctuation, but for the variation selectors of plane 14
 _VARIATION_SELECTORS = range(0xE0100, 0xE01F0)
 _MARKS = "…,:;!?¿؟¡()[]{}<>_#&*。？！，、；：～·।،۔؛٪.'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉$£€¥฿₽§%—–+"
 _LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
@@ -45,20 +47,28 @@ _STOPS = (
 @cache
 def character_flags() -> NDArray[np.uint8]:
     """The flags of every code point, (0x110000,) uint8."""
-    characters = np.arange(0x110000, dtype=np.uint32).view("U1")
+    characters = np.arange(_LETTERS_BELOW, dtype=np.uint32).view("U1")
     flags = np.full(0x110000, SOUND, np.uint8)
-    flags[np.strings.isspace(characters)] |= SPACE
-    flags[np.strings.isalpha(characters)] |= LETTER
-    flags[np.strings.isupper(characters)] |= UPPER
-    flags[np.strings.isalnum(characters)] |= WORD
-    combining = [code for code in range(_MARKS_BELOW) if unicodedata.category(chr(code))[0] == "M"]
-    flags[[*combining, *_VARIATION_SELECTORS]] |= WORD
+    for flag, holds in (
+        (SPACE, np.strings.isspace),
+        (LETTER, np.strings.isalpha),
+        (UPPER, np.strings.isupper),
+        (WORD, np.strings.isalnum),
+    ):
+        flags[:_LETTERS_BELOW][holds(characters)] |= flag
+    flags[[*codes_in("M"), *_VARIATION_SELECTORS]] |= WORD
     flags[[ord(character) for character in _MARKS]] |= MARK
     flags[[ord(character) for character in _LINE_ENDS]] |= LINE_END
     stops = codes_of(_STOPS)
     flags[stops] |= STOP
     flags[[*stops, *codes_of(_CONTROLS), *map(ord, _PUNCTUATION)]] &= ~SOUND
     return flags
+
+
+def codes_in(category: str) -> list[int]:
+    """Code points of a category of Unicode that is neither of letters nor of digits, by its first letter."""
+    signs = filterfalse(str.isalnum, filter(str.isprintable, map(chr, range(_SIGNS_BELOW))))
+    return [ord(sign) for sign in signs if unicodedata.category(sign)[0] == category]
 
 
 def codes_of(ranges: str) -> list[int]:
@@ -228,14 +238,22 @@ def seen_before(texts: Texts, spans: Spans) -> Bools:
     Parts of one length that agree in some characters are found by sorting, and only those are compared, as a whole.
     """
     again = np.zeros(len(spans.starts), np.bool_)
-    lengths, keys = spans.lengths, spans.documents.astype(np.uint64)
-    for probe in (lengths, *(texts.codes[spans.starts + lengths * part // 8] for part in range(9))):
+    lengths, documents = spans.lengths, spans.documents
+    empty = np.flatnonzero(lengths == 0)
+    again[empty[1:]] = documents[empty[1:]] == documents[empty[:-1]]
+    filled = np.flatnonzero(lengths)
+    starts, lengths, documents = spans.starts[filled], lengths[filled], documents[filled]
+    keys = documents.astype(np.uint64)
+    for probe in (lengths, *(texts.codes[starts + lengths * part // 8] for part in range(9))):
         keys = keys * _MIX + probe.astype(np.uint64)
     likely = np.sort(repeats(keys * _MIX)[0])
-    documents, starts, ends = spans.documents[likely], spans.starts[likely] * 4, spans.ends[likely] * 4
     content, seen = texts.codes.data.cast("B"), set[tuple[int, bytes]]()
     for part, document, start, end in zip(
-        likely.tolist(), documents.tolist(), starts.tolist(), ends.tolist(), strict=True
+        filled[likely].tolist(),
+        documents[likely].tolist(),
+        (starts[likely] * 4).tolist(),
+        ((starts + lengths)[likely] * 4).tolist(),
+        strict=True,
     ):
         whole = (document, bytes(content[start:end]))
         again[part] = whole in seen

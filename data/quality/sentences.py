@@ -5,14 +5,12 @@ the first word behind it that is more than punctuation. So it is the words that 
 word, and no sentence ends there.
 """
 
-import unicodedata
 from functools import cache
 
 import numpy as np
 
-from data.quality.columns import STOP, Bools, Ints, Spans, Texts, codes_of
+from data.quality.columns import STOP, Bools, Ints, Spans, Texts, codes_in, codes_of
 
-_PUNCTUATION_BELOW = 0x20000
 # Ends of sentences of Unicode that spaCy (3.8) does not have
 _OTHER_STOPS = (
     "61D-61E 837 839 83D-83E 17D4-17D6 17D9-17DA 1B7D-1B7E 2E53-2E54 10F55-10F59 10F86-10F89 11944 11946 11EF7-11EF8 "
@@ -74,7 +72,7 @@ def _is_punctuation(texts: Texts, words: Spans, at: Ints) -> Bools:
 def _punctuation() -> Bools:
     """Which code points are punctuation, (0x110000,)."""
     found = np.zeros(0x110000, np.bool_)
-    found[[code for code in range(_PUNCTUATION_BELOW) if unicodedata.category(chr(code))[0] == "P"]] = True
+    found[codes_in("P")] = True
     return found
 
 
