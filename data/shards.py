@@ -226,7 +226,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.Array.from_buffers(kind, len(values), [None, bounds], children=[items])
     if not pa.types.is_string(kind):
         return pa.array(values, kind)
-    coded = [value.encode() if isinstance(value, str) else value or b"" for value in values]
+    coded = [value.encode() if isinstance(value, str) else b"" if value is None else value for value in values]
     some = np.array([value is not None for value in values], np.bool_)
     mask = None if some.all() else pa.py_buffer(np.packbits(some, bitorder="little"))
     return pa.Array.from_buffers(kind, len(coded), [mask, _bounds(map(len, coded)), pa.py_buffer(b"".join(coded))])

@@ -66,7 +66,7 @@ def character_flags() -> NDArray[np.uint8]:
 
 
 def codes_in(category: str) -> list[int]:
-    """Code points of a category of Unicode that is neither of letters nor of digits, by its first letter."""
+    """Code points of the category of Unicode that begins with M (marks), P (punctuation) or S (symbols)."""
     signs = filterfalse(str.isalnum, filter(str.isprintable, map(chr, range(_SIGNS_BELOW))))
     return [ord(sign) for sign in signs if unicodedata.category(sign)[0] == category]
 
