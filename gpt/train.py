@@ -52,6 +52,8 @@ def main() -> int:
         return complain(COMMAND, error, UNUSABLE)
     except OSError as error:
         return complain(COMMAND, describe_os_error(error), FAILED)
+    except ModuleNotFoundError as error:
+        return complain(COMMAND, f"{error.name} is not installed: pip install torch numpy safetensors.", UNUSABLE)
 
 
 def train_together(job: RunJob, stop: Stop) -> int:

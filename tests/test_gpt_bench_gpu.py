@@ -1,6 +1,7 @@
 """The table of one card: the arithmetic behind it, its verdicts, the whole command at tiny size, and no card at all."""
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,15 @@ def test_the_whole_table_at_tiny_size(tmp_path: Path, capsys):
     shakespeare = next(line for line in written.splitlines() if "Shakespeare to" in line)
     assert "1.4697 | " in shakespeare and "| excellent | loss 1.38" in shakespeare  # ln 4 is below the goal
     assert "nan" not in written and "inf" not in written
+
+
+def test_with_torch_alone_only_the_row_of_checkpoints_is_missing(monkeypatch):
+    readers = ("safetensors", "gpt.trainer", "gpt.checkpoint", "gpt.bench.overhead")
+    for name in [name for name in sys.modules if name.startswith(readers)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "safetensors", None)  # as if it were not installed
+    row = gpu.overhead(gpu.Scale(True, torch.device("cpu")), "overhead")
+    assert (row.value, row.remark, row.verdict) == (None, "not measured: safetensors is not installed", "")
 
 
 def test_what_does_not_fit_or_is_not_reached_is_said(tmp_path, monkeypatch):

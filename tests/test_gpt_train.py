@@ -325,3 +325,11 @@ def test_without_validation_text_the_last_weights_are_published(tmp_path):
     last = trainer.learner.model.state_dict()
     published = load_model(tmp_path / "run" / "final").state_dict()
     assert all(torch.equal(published[name][:50], tensor[:50]) for name, tensor in last.items())
+
+
+def test_a_missing_package_is_said_in_one_line(tmp_path):
+    code = "import sys; sys.modules['safetensors'] = None; from gpt.train import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, str(write_job(tmp_path))]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    said = "gpt.train: safetensors is not installed: pip install torch numpy safetensors.\n"
+    assert (ended.returncode, ended.stderr) == (2, said)
