@@ -73,6 +73,13 @@ class AdamW:
                 self._decay(decaying, rate * share * weight_decay * (1 - moment.bad))
 
     def _decay(self, names: list[str], share: Tensor) -> None:
+        if share.device.type == "cpu":  # one by one, so that what a processor's cache holds is used at once
+            for name in names:
+                self._decay_together([name], share)
+        else:
+            self._decay_together(names, share)
+
+    def _decay_together(self, names: list[str], share: Tensor) -> None:
         weights = [self.parameters[name] for name in names]
         shares = torch._foreach_mul([self.momenta[name] for name in names], weights)
         torch._foreach_sign_(shares)

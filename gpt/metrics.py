@@ -54,7 +54,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class Events:
-    """TensorBoard scalars, if tensorboard is installed; else a note and nothing more."""
+    """TensorBoard scalars, if tensorboard is installed; else a note and nothing more.
+
+    It is loaded when the first of them come, for that takes a second: a run that goes on has done an update by then.
+    """
 
     def __init__(
         self,
@@ -64,20 +67,26 @@ class Events:
         also: Callable[[int, dict[str, float | None]], None] = lambda step, scalars: None,
     ) -> None:
         """Go on after `resumed_step`; -1 starts anew. `also` gets everything that is written."""
-        self.also = also
+        self.folder, self.purged, self.note, self.also = folder, max(resumed_step + 1, 0) or None, note, also
         self.writer: Any = None
+        self.is_open = False
+        if resumed_step < 0:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _open(self) -> None:
+        self.is_open = True
         try:
             from torch.utils.tensorboard import SummaryWriter  # optional: the JSON lines hold the same numbers
         except ImportError:
-            note("TensorBoard is not installed: no event files are written; metrics.jsonl has the same numbers.")
+            self.note("TensorBoard is not installed: no event files are written; metrics.jsonl has the same numbers.")
             return
-        if resumed_step < 0:
-            shutil.rmtree(folder, ignore_errors=True)
-        self.writer = SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step >= 0 else None)
+        self.writer = SummaryWriter(str(self.folder), purge_step=self.purged)
 
     def write(self, step: int, scalars: dict[str, float | None]) -> None:
         """Record scalars at a step; None is left out."""
         self.also(step, scalars)
+        if not self.is_open:
+            self._open()
         if self.writer is not None:
             for name, value in scalars.items():
                 if value is not None:
