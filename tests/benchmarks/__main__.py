@@ -6,6 +6,8 @@ import sys
 NAMES = (
     "tokens",
     "training_step",
+    "training_rate",
+    "resume",
     "folder",
     "hub",
     "discord",
