@@ -14,6 +14,7 @@ from gpt.rates import (
     adamw_rate,
     adamw_weight_decay,
     decay_share,
+    dropout,
     muon_rate,
     muon_rates,
     muon_weight_decay,
@@ -66,7 +67,7 @@ def resolve(
         raise GPTError(f"training: {error}") from None
     if shape.dropout is None:
         epochs = resolved.steps * resolved.batch_size * shape.context / train_tokens
-        shape = replace(shape, dropout=round(_clip(0.05 * math.log2(max(1.0, epochs)), 0, 0.2), 4))
+        shape = replace(shape, dropout=dropout(matrix_parameters(shape), train_tokens, epochs))
     return shape, resolved
 
 

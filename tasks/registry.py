@@ -35,7 +35,7 @@ VERSIONS: dict[Stage, int] = {
     "overlap": 1,
     "tokenizer": 1,
     "tokens": 1,
-    "plan": 1,
+    "plan": 2,
     "model": 1,
     "evaluation": 1,
     "samples": 1,
