@@ -54,8 +54,8 @@ class ModelConfig:
     context: int | None = None
     """Tokens that the model sees at once, 2 to 1048576; by formula 256, 512 or 1024 with the corpus size."""
     dropout: float | None = None
-    """Share of activations dropped on embedding and residual branches, 0 to 0.9; by formula 0.05 log2(epochs) with more
-    than 5 parameters per token of text, else 0."""
+    """Share of activations dropped on embedding and residual branches, 0 to 0.9; by formula 0.05 log2(epochs) from
+    50 epochs x parameters per token of text on, else 0."""
     bias: bool = False
     """Biases in linear layers and norms; `gpt2` only, off unless GPT-2's own weights are loaded."""
     tied: bool | None = None

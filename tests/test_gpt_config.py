@@ -66,9 +66,9 @@ def test_the_training_follows_the_formulas_of_adamw():
     _, scarce = resolve(model, adamw(steps=2000, batch_size=12), 2048, 100_000)
     _, plenty = resolve(model, adamw(steps=2000, batch_size=12), 2048, 10**9)
     assert (scarce.weight_decay, plenty.weight_decay) == (3.2, 0.1)  # 11.1 and 0.001, cut to the range
-    assert shape.dropout == 0  # 1.9 parameters per token
-    few, _ = resolve(model, adamw(steps=2000, batch_size=12), 2048, 200_000)
-    assert few.dropout == 0.1471  # 5.6 parameters per token, 0.05 x log2(7.68)
+    dropout = {n: resolve(model, adamw(steps=2000, batch_size=12), 2048, n)[0].dropout for n in (100_000, 200_000)}
+    assert shape.dropout == 0
+    assert dropout == {100_000: 0.1971, 200_000: 0}  # 15.36 and 7.68 epochs of 11.1 and 5.6 parameters per token
     assert plan.evaluation_every == 50 and plan.micro_batch == 12
     _, many = resolve(model, adamw(steps=20_000, batch_size=12), 2048, 600_000)
     assert many.decay_share == 0.4 and many.weight_decay_final_share == 1  # 25.6 epochs

@@ -146,7 +146,7 @@ def test_every_number_says_where_it_came_from():
     assert (said["model.width"].value, said["model.width"].origin) == (64, "set by hand")
     assert said["model.preset"].origin == "the default"
     assert said["model.layers"].origin == "by the dial: depth 4"
-    formula = "0.05 log2(epochs) with more than 5 parameters per token of text, else 0"
+    formula = "0.05 log2(epochs) from 50 epochs x parameters per token of text on, else 0"
     assert said["model.dropout"].origin == f"by formula: {formula}"
     # a field without a formula in its docstring would leave its number unexplained
     for config in (ModelConfig, TrainingConfig):
