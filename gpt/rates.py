@@ -67,8 +67,8 @@ def dropout(parameters: int, train_tokens: int, epochs: float) -> float:
     """0.05 x log2(epochs), at most 0.2, where a model is large and text is seen often, else none.
 
     That is from 50 on of epochs x parameters per unique training token. What it did to the loss of Tiny Shakespeare by
-    characters, in nats: 0.9 parameters a token and less than one epoch +0.06 (two seeds); 1.4 and 5 epochs +0.06 (three);
-    1.4 and 16 epochs +0.08; 4.6 and 8 epochs +0.02; 4.6 and 28 epochs -0.23 (one seed each).
+    characters, in nats: 0.9 parameters a token and less than one epoch +0.06 (two seeds); 1.4 and 5 epochs +0.06
+    (three); 1.4 and 16 epochs +0.08 (one); 4.6 and 8 epochs +0.03 (two); 4.6 and 28 epochs -0.23 (one).
     """
     if parameters * epochs < DROPOUT_FROM * train_tokens:
         return 0.0
