@@ -7,10 +7,13 @@ store, and the texts of sources that are folders, must lie under the same path f
 
 import logging
 import platform
+import threading
+import time
 import unicodedata
 import urllib.request
 import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 
 AHEAD = 2  # units that are submitted for each thread of a cluster, so that none waits for the next one
 WAIT = 120  # seconds for the first worker of a cluster to come
+ASKED = 5  # times that the workers of a cluster are asked what they have, should one die meanwhile
+LOOK = 5.0  # seconds from one look after a cluster to the next
 BEARING = (  # what runs in workers, and what they write depends on
     "textmill", "prefect", "numpy", "pyarrow", "tokenizers", "tiktoken", "gigatoken",
     "regex", "ftfy", "trafilatura", "py3langid", "lxml", "xxhash",
@@ -42,6 +47,8 @@ class Runner:
     def __init__(self, runtime: Runtime, store: Path) -> None:
         self._runtime, self._store = runtime, store
         self._opened: TaskRunner[PrefectFuture[Any]] | None = None
+        self._cluster: Any = None  # of this machine, if it is ours
+        self._ends = ExitStack()
         self._leash: Leash | None = None
         self._threads = runtime.worker_count
         if runtime.dask_address and runtime.runner != "dask":
@@ -76,6 +83,15 @@ class Runner:
             return cast("PrefectFuture[Any]", task.submit(**parameters))
         return self._open().submit(task, dict(parameters))
 
+    def wait(self, done: threading.Semaphore) -> None:
+        """Take `done` when it is to be had; meanwhile workers that die are replaced.
+
+        Raises TextmillError when none is left, and none comes.
+        """
+        while not done.acquire(timeout=LOOK):
+            if self._cluster is not None:
+                self._cluster.look_after()
+
     def result(self, future: PrefectFuture[Any], label: str) -> Any:
         """What a task run came to. Raises what it raised, and TextmillError when its process died again and again."""
         try:
@@ -90,15 +106,14 @@ class Runner:
 
     def close(self, at_once: bool = False) -> None:
         """End what was opened; `at_once`: what is still being built there is left as by any killed run."""
-        opened, self._opened = self._opened, None
+        self._opened, self._cluster = None, None
         leash, self._leash = self._leash, None
         if leash is not None and at_once:
             leash.let_go()
-        if opened is not None:
-            try:
-                opened.__exit__(None, None, None)
-            except Exception as error:  # a cluster that is gone already
-                log.warning("Closing the runner %s: %s", self._runtime.runner, error)
+        try:
+            self._ends.close()
+        except Exception as error:  # a cluster that is gone already
+            log.warning("Closing the runner %s: %s", self._runtime.runner, error)
         if leash is not None and not at_once:  # by now they have sent their logs, and are gone
             leash.let_go()
 
@@ -106,21 +121,28 @@ class Runner:
         if self._opened is None:
             if self._runtime.runner == "processes":
                 self._leash = Leash()
-                opened = _process_pool(self._threads, self._leash)
+                self._opened = self._ends.enter_context(_process_pool(self._threads, self._leash))
             else:
-                opened = _dask(self._runtime)
-            try:
-                self._opened = opened.__enter__()
-            except (OSError, ValueError) as error:
-                if not self._runtime.dask_address:
-                    raise
-                raise TextmillError(
-                    f"runtime.dask_address is {self._runtime.dask_address}, but no Dask scheduler answers there "
-                    f"({error}): start one with `dask scheduler`, or leave it out for a cluster of this machine."
-                ) from error
-            if self._runtime.runner == "dask":
-                self._threads = check_cluster(cast(Any, opened).client, self._store)
-        return self._opened
+                self._open_dask()
+        return cast("TaskRunner[PrefectFuture[Any]]", self._opened)
+
+    def _open_dask(self) -> None:
+        address = self._runtime.dask_address
+        if not address:
+            self._cluster = self._ends.enter_context(_dask(self._runtime))
+        try:
+            opened = self._ends.enter_context(_dask_runner(address or self._cluster))
+            client = cast(Any, opened).client
+        except (OSError, ValueError) as error:
+            if not address:
+                raise
+            raise TextmillError(
+                f"runtime.dask_address is {address}, but no Dask scheduler answers there "
+                f"({error}): start one with `dask scheduler`, or leave it out for a cluster of this machine."
+            ) from error
+        self._opened = opened
+        threads = check_cluster(client, self._store)
+        self._threads = threads if address else self._runtime.worker_count
 
 
 def _process_pool(workers: int, leash: Leash) -> TaskRunner[PrefectFuture[Any]]:
@@ -128,24 +150,31 @@ def _process_pool(workers: int, leash: Leash) -> TaskRunner[PrefectFuture[Any]]:
     return cast("TaskRunner[PrefectFuture[Any]]", pool)
 
 
-def _dask(runtime: Runtime) -> TaskRunner[PrefectFuture[Any]]:
-    """The cluster at the address that was given, or one of this machine that ends with the run."""
+def _dask(runtime: Runtime) -> Any:
+    """A cluster of this machine, that ends with the run."""
+    from tasks.local_cluster import start_cluster
+
+    _quieten_dask()
+    return start_cluster(runtime.worker_count)
+
+
+def _dask_runner(where: Any) -> TaskRunner[PrefectFuture[Any]]:
+    """Prefect's runner on a cluster, or on the one at an address."""
     from prefect_dask.task_runners import DaskTaskRunner
 
-    for name in list(logging.root.manager.loggerDict):  # scheduler and workers tell of every step they take
+    _quieten_dask()
+    given = {"address": where} if isinstance(where, str) else {"cluster": where}
+    runner = DaskTaskRunner(**given, client_kwargs={"set_as_default": False})
+    return cast("TaskRunner[PrefectFuture[Any]]", runner)
+
+
+def _quieten_dask() -> None:
+    """Scheduler and workers tell of every step they take."""
+    import distributed  # noqa: F401 - makes the loggers
+
+    for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.WARNING)
-    if runtime.dask_address:
-        runner = DaskTaskRunner(address=runtime.dask_address, client_kwargs={"set_as_default": False})
-    else:
-        local = {
-            "n_workers": runtime.worker_count,
-            "threads_per_worker": 1,
-            "dashboard_address": "127.0.0.1:0",
-            "memory_limit": 0,
-        }
-        runner = DaskTaskRunner(cluster_kwargs=local, client_kwargs={"set_as_default": False})
-    return cast("TaskRunner[PrefectFuture[Any]]", runner)
 
 
 def check_cluster(client: Any, store: Path) -> int:
@@ -153,18 +182,11 @@ def check_cluster(client: Any, store: Path) -> int:
 
     Raises TextmillError naming the worker that does not, with both values.
     """
-    try:
-        client.wait_for_workers(1, timeout=WAIT)
-    except TimeoutError as error:
-        raise TextmillError(
-            f"No worker came to the Dask scheduler {client.scheduler.address} within {WAIT} s: start one with "
-            f"`dask worker {client.scheduler.address} --nthreads 1`."
-        ) from error
     probe = store / "work" / f"probe-{uuid.uuid4().hex[:8]}"
     make_folder(probe.parent)
     probe.touch()
     try:
-        answers: dict[str, dict[str, str]] = client.run(describe_worker, str(probe), PREFECT_API_URL.value())
+        answers = ask_workers(client, probe)
     finally:
         probe.unlink(missing_ok=True)
     ours = describe_worker(str(probe.parent), None) | {"server": ""}
@@ -187,6 +209,33 @@ def check_cluster(client: Any, store: Path) -> int:
                     "may differ: install the same constraints.txt there."
                 )
     return sum(client.ncores().values())
+
+
+def ask_workers(client: Any, probe: Path) -> dict[str, dict[str, str]]:
+    """{worker: what it has}. One that dies meanwhile is survived: the rest, or what comes instead, is asked."""
+    scheduler = client.scheduler.address
+    for number in range(1, ASKED + 1):
+        try:
+            client.wait_for_workers(1, timeout=WAIT)
+        except TimeoutError as error:
+            raise TextmillError(
+                f"No worker came to the Dask scheduler {scheduler} within {WAIT} s: start one with "
+                f"`dask worker {scheduler} --nthreads 1`."
+            ) from error
+        try:
+            answers: dict[str, dict[str, str]] = client.run(describe_worker, str(probe), PREFECT_API_URL.value())
+        except OSError as error:
+            trouble = error
+        else:
+            if answers:
+                return answers
+            trouble = OSError("none is left")
+        log.warning("A Dask worker died while it was asked what it has (%d of %d): %s", number, ASKED, trouble)
+        time.sleep(1)
+    raise TextmillError(
+        f"The workers of the Dask scheduler {scheduler} die while they are asked what they have ({trouble}): look into "
+        "their logs, give them more memory, then run again."
+    )
 
 
 def describe_worker(probe: str, api: str | None) -> dict[str, str]:

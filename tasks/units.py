@@ -192,18 +192,23 @@ def _submit_all(stage: Stage, units: Sequence[Unit], store: Store, runner: Runne
     """Submit every unit, never more unfinished than the runner takes; the first failure is raised after the rest."""
     watch = watcher()
     at_once = runner.at_once
-    slots = threading.BoundedSemaphore(at_once)
+    slots, ended = threading.Semaphore(at_once), threading.Semaphore(0)
+
+    def end(_: PrefectFuture[ArtifactRef]) -> None:
+        slots.release()
+        ended.release()
+
     futures: list[PrefectFuture[ArtifactRef]] = []
     for unit in units:
-        slots.acquire()
+        runner.wait(slots)
         if len(futures) >= at_once:
             watch.progress(stage, "", len(futures) - at_once + 1, len(units), "parts", "")
         given = {"stage": stage, "label": unit.label, "job": Job(store, unit)}
         future = runner.submit(build_unit, given, unit.here)
-        future.add_done_callback(lambda _: slots.release())
+        future.add_done_callback(end)
         futures.append(future)
-    for number, future in enumerate(futures, start=1):
-        future.wait()
+    for number in range(1, len(futures) + 1):
+        runner.wait(ended)
         watch.progress(stage, "", max(number, len(futures) - at_once + 1), len(units), "parts", "")
     built = [runner.result(future, f"{stage} {unit.label}") for unit, future in zip(units, futures, strict=True)]
     watch.built(stage, "")

@@ -11,13 +11,15 @@ import time
 
 import psutil
 import pytest
+from distributed import Client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from data.errors import TextmillError
 from flows.corpus import corpus
 from flows.recipe import Recipe
+from tasks.local_cluster import STARTS, start_cluster
 from tasks.run import Run
-from tasks.runner import check_cluster, describe_worker
+from tasks.runner import AHEAD, Runner, check_cluster, describe_worker
 from tasks.runtime import Runtime, open_store
 from tests.kill_harness import damages, payloads, recipe, write_texts
 
@@ -66,26 +68,94 @@ def test_a_pool_of_processes_makes_the_same(in_threads, texts, tmp_path):
     assert payloads(tmp_path) == in_threads
 
 
-@pytest.mark.long
-def test_a_worker_that_is_killed_in_the_middle_is_survived(in_threads, texts, tmp_path):
+@contextlib.contextmanager
+def killing(*when):
+    """Kill one worker process of ours for each of `when`, as soon as it holds and there is one; yields those killed."""
     killed = []
 
-    def kill_one():
+    def kill():
         deadline = time.monotonic() + 200
-        while time.monotonic() < deadline and len(killed) < 2:
-            busy = list((tmp_path / "work").glob("*.lock")) if len(killed) == 0 else list(tmp_path.glob("documents/*"))
-            workers = of_this_process("multiprocessing.spawn")
-            if busy and workers:
+        while len(killed) < len(when) and time.monotonic() < deadline and not over.wait(0.01):
+            workers = of_this_process("multiprocessing.spawn") if when[len(killed)]() else []
+            if workers and workers[-1].pid not in killed:
                 os.kill(workers[-1].pid, signal.SIGKILL)
                 killed.append(workers[-1].pid)
-                time.sleep(1)
-            time.sleep(0.01)
 
-    killer = threading.Thread(target=kill_one)
+    over = threading.Event()
+    killer = threading.Thread(target=kill)
     killer.start()
-    build(texts, tmp_path, runner="dask")
-    killer.join()
-    assert len(killed) == 2
+    try:
+        yield killed
+    finally:
+        over.set()
+        killer.join()
+
+
+def at_once():
+    """Long before a worker that has just been started is up: that takes it more than a second."""
+    return True
+
+
+@pytest.mark.usefixtures("flow_server")
+def test_a_worker_that_dies_while_the_cluster_starts_is_survived(tmp_path, caplog):
+    runner = Runner(Runtime(runner="dask", workers=1), tmp_path)
+    with killing(at_once) as killed:
+        assert runner.at_once == AHEAD
+    assert len(killed) == 1 and "died while its cluster started (1 of 4" in caplog.text
+    runner.close()
+    assert of_this_process("multiprocessing.spawn") == []
+
+
+@pytest.mark.usefixtures("flow_server")
+def test_workers_that_die_at_every_start_end_the_run_with_one_line(tmp_path):
+    runner = Runner(Runtime(runner="dask", workers=2), tmp_path)
+    with (
+        killing(*[at_once] * 100) as killed,
+        pytest.raises(TextmillError, match=r"in 4 starts .*a worker process died.*memory.*runtime\.workers") as caught,
+    ):
+        _ = runner.at_once
+    assert len(killed) >= STARTS and "\n" not in str(caught.value)
+    runner.close()
+    assert of_this_process("multiprocessing.spawn") == []
+
+
+@pytest.mark.long
+def test_a_worker_that_dies_while_it_is_started_again_is_survived(monkeypatch):
+    with start_cluster(1) as cluster, Client(cluster) as client:
+        first = client.submit(os.getpid, pure=False).result()
+        with killing(at_once, at_once, at_once) as killed:
+            while len(killed) < 3:
+                time.sleep(0.01)
+        assert killed[0] == first
+        assert client.submit(os.getpid, pure=False).result(timeout=60) not in killed
+
+        cluster.sync(cluster.workers[0].close)  # as Dask does with one that it gives up
+        answer = client.submit(os.getpid, pure=False)
+        cluster.look_after()
+        last = answer.result(timeout=60)
+        assert last not in killed
+
+        monkeypatch.setattr("tasks.local_cluster.PATIENCE", 0.0)
+        cluster.look_after()  # one is there
+        os.kill(last, signal.SIGKILL)
+        while cluster.scheduler.workers:
+            time.sleep(0.01)
+        with pytest.raises(TextmillError, match=r"No worker .*stayed alive for 0 s.*runtime\.workers"):
+            cluster.look_after()
+    assert of_this_process("multiprocessing.spawn") == []
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_in_the_middle_is_survived(in_threads, texts, tmp_path):
+    def building():
+        return list((tmp_path / "work").glob("raw-*"))
+
+    def documents():
+        return list(tmp_path.glob("documents/*"))
+
+    with killing(at_once, building, documents) as killed:
+        build(texts, tmp_path, runner="dask")
+    assert len(killed) == 3
     assert payloads(tmp_path) == in_threads
     assert damages(tmp_path) == []
     assert of_this_process("multiprocessing.spawn") == []

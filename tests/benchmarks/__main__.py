@@ -20,6 +20,7 @@ NAMES = (
     "boilerplate",
     "cleaning",
     "dask_scaling",
+    "overhead",
     "scaling_plan",
     "quality_agreement",
     "quality",

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +97,17 @@ def _seconds(pid: int) -> float:
     return times.user + times.system
 
 
+def write_texts(folder: Path, files: int, megabytes: int) -> None:
+    """Documents of about so many megabytes in so many files of about one size; what is there already stays."""
+    if folder.exists():
+        return
+    folder.mkdir(parents=True)
+    with ExitStack() as stack:
+        opened = [stack.enter_context((folder / f"{n:02d}.jsonl").open("w", encoding="utf-8")) for n in range(files)]
+        for number, text in enumerate(documents(megabytes * 1_000_000)):
+            opened[number % files].write(json.dumps({"text": text}) + "\n")
+
+
 @contextmanager
 def own_server(folder: Path) -> Iterator[int]:
     """A Prefect server for the flows of this process; yields its process id."""
@@ -117,31 +128,29 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--megabytes", type=int, default=256)
     parser.add_argument("--slots", type=int, default=16)
-    parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--tasks", type=int, default=100, help="trivial ones whose cost is measured; 0: none")
+    parser.add_argument("--texts", type=Path, help="folder that keeps the text for further runs")
     arguments = parser.parse_args()
     ratios: dict[str, list[float]] = {stage: [] for stage in STAGES}
     loops: list[float] = []
     costs: dict[str, list[Cost]] = {"threads": [], "processes": [], "dask": []}
     with tempfile.TemporaryDirectory() as name, own_server(Path(name)) as server:
-        texts = Path(name, "texts")
-        texts.mkdir()
-        for number, text in enumerate(documents(arguments.megabytes * 1_000_000)):
-            with (texts / f"{number % arguments.slots:02d}.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"text": text}) + "\n")
+        texts = arguments.texts or Path(name, "texts")
+        write_texts(texts, arguments.slots, arguments.megabytes)
         for number in range(arguments.rounds):
             stores = ((Path(name, f"store-{number}-{workers}"), workers) for workers in (1, 2))
             one, two = (stages(texts, store, workers, 1_000_000) for store, workers in stores)
             loops.append(of_plain_loops())
             for stage in STAGES:
                 ratios[stage].append(one[stage] / two[stage])
-            for runner, known in costs.items():
+            for runner, known in costs.items() if arguments.tasks else ():
                 known.append(overhead(Path(name, f"overhead-{number}-{runner}"), runner, arguments.tasks, server))
             print(f"round {number + 1}: one worker {one}, two {two}, loops {loops[-1]:.2f}x", flush=True)
     rows: list[tuple[str, list[float], str, str]] = [
         (f"{stage}, from one Dask worker to two", its, "x", f"at least {GOAL:g}") for stage, its in ratios.items()
     ]
     rows.append(("two plain loops on two cores", loops, "x", "the most there is to gain"))
-    for runner, its in costs.items():
+    for runner, its in costs.items() if arguments.tasks else ():
         rows.append((f"one trivial unit of {arguments.tasks}, {runner}", [one.wall for one in its], "ms", ""))
         rows.append(("    of it the flow's process", [one.flow for one in its], "ms", ""))
         rows.append(("    and the server", [one.server for one in its], "ms", ""))
