@@ -54,6 +54,7 @@ class S3Server:
 
         unconditional  conditions of writes are ignored, as old servers do
         hold_puts      so many writes are answered, and those behind them never
+        late           every answer comes so many seconds late, whatever else is asked meanwhile
         status         every request is answered by this status (and `code`)
         """
         self._control("set", mishaps)
@@ -121,6 +122,7 @@ def serve() -> None:
                 state["held"] += 1
                 time.sleep(120)
         environ["wsgi.input"] = io.BytesIO(body)
+        time.sleep(state.get("late", 0))
         with one_by_one:
             return list(inner(environ, start))
 

@@ -108,6 +108,26 @@ def test_files_come_when_they_are_used_and_one_may_come_alone(store, machine, s3
         other.read(ref, "none")
 
 
+def test_a_long_listing_is_asked_for_in_parts_at_once(store, machine, s3, monkeypatch):
+    monkeypatch.setattr("data.storage.bucket.PAGE", 2)
+    names = sorted(f"{digit}{number:015x}" for number, digit in enumerate("0017aaaaaf"))
+    for name in [*names, "0-no-key", "b-no-key", "no-key", "~"]:
+        store.bucket.put(f"manifests/toy/{name}.json", name.encode())
+    other = machine("two")._manifests
+    s3.set(late=0.2)
+    s3.requests()
+    begin = time.monotonic()
+    assert list(other.etags("toy")) == names
+    took = time.monotonic() - begin
+    asked = [one.partition("prefix=")[2].partition("&")[0] for one in s3.requests()]
+    assert len(set(asked)) == 1 + len("0123456789abcdef") and len(asked) == 19
+    assert took < 10 * 0.2, "one after the other they take 19 times as long as one"
+    s3.set()
+    assert list(other.etags("toy", "a")) == [name for name in names if name[0] == "a"]
+    assert list(other.etags("toy", names[4])) == [names[4]]
+    assert list(other.etags("toy", "b")) == []
+
+
 def test_many_keys_are_looked_up_by_listing(store, s3):
     store.build(toy(), "x", fill)
     s3.requests()

@@ -24,6 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 16  # requests of one process at the same time
+PAGE = 1000  # keys of one answer to a listing; servers give no more
 CHUNK = 1 << 20  # bytes read from the network at a time
 TIMEOUTS = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 4, "mode": "standard"}}
 
@@ -44,6 +45,14 @@ class Content:
 
     body: bytes
     etag: str
+
+
+@dataclass(frozen=True)
+class _Page:
+    """One answer to a listing; `more` asks for the next."""
+
+    objects: list[Listed]
+    more: str | None
 
 
 class NotThereError(FileNotFoundError):
@@ -105,17 +114,37 @@ class Bucket:
                 key = refused[0]["Key"].removeprefix(self.prefix)
                 raise trouble(refused[0].get("Code", "unknown"), f"{self}/{key}", self.name)
 
-    def objects(self, below: str) -> Iterator[Listed]:
-        """Every object whose key begins with `below`, in order: one request for a thousand."""
-        more: dict[str, Any] = {}
+    def objects(self, below: str, after: str = "") -> Iterator[Listed]:
+        """Every object whose key begins with `below` and comes behind `after`, in order: one request for a thousand."""
+        more: dict[str, Any] = {"StartAfter": self.prefix + after} if after else {}
         while True:
-            page = self.call("list_objects_v2", None, Prefix=self.prefix + below, **more)
-            for one in page.get("Contents", []):
-                key = one["Key"].removeprefix(self.prefix)
-                yield Listed(key, one["Size"], one["ETag"], one["LastModified"])
-            if not page.get("IsTruncated"):
+            page = self._page(below, more)
+            yield from page.objects
+            if not page.more:
                 return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            more = {"ContinuationToken": page.more}
+
+    def objects_by(self, characters: str, below: str) -> list[Listed]:
+        """Those that go on behind `below` with one of these characters, given in order; others may be missing.
+
+        What does not come with the first request is asked for character by character, all at the same time.
+        """
+        page = self._page(below, {})
+        found = page.objects
+        if page.more:
+            last = found[-1].key
+            rest = [one for one in characters if one >= last[len(below) :][:1]]
+            parts = at_once(lambda one: list(self.objects(below + one, last)), rest)
+            found += [one for part in parts for one in part]
+        return found
+
+    def _page(self, below: str, more: dict[str, Any]) -> "_Page":
+        page = self.call("list_objects_v2", None, Prefix=self.prefix + below, MaxKeys=PAGE, **more)
+        objects = [
+            Listed(one["Key"].removeprefix(self.prefix), one["Size"], one["ETag"], one["LastModified"])
+            for one in page.get("Contents", [])
+        ]
+        return _Page(objects, page["NextContinuationToken"] if page.get("IsTruncated") else None)
 
     def folders(self, below: str) -> list[str]:
         """Names of the folders in the folder `below` (which ends in a slash), without listing what they hold."""

@@ -2,7 +2,8 @@
 
     manifests/<stage>/<key>.json     {"attempt": where its payload lies, "manifest": manifest.json}
 
-A listing gives keys and etags, a thousand a request; what the manifests say is remembered on this machine, by etag.
+A listing gives keys and etags, a thousand a request, all but the first at the same time; what the manifests say is
+remembered on this machine, by etag.
 """
 
 import json
@@ -20,6 +21,7 @@ from data.storage.remembered import WHOLE, Remembered
 log = logging.getLogger(__name__)
 
 FOLDER = "manifests/"
+DIGITS = "0123456789abcdef"  # that keys are made of
 ASKED_ONE_BY_ONE = 100  # keys; more are looked up by listing the stage
 
 
@@ -36,7 +38,7 @@ class Manifests:
         """{key: etag} of every manifest of a stage whose key begins with `start`."""
         found = {}
         below = f"{FOLDER}{stage}/"
-        for one in self.bucket.objects(below + start):
+        for one in self.bucket.objects_by(DIGITS, below + start):
             if name := re.fullmatch("([0-9a-f]{16})[.]json", one.key.removeprefix(below)):
                 found[name[1]] = one.etag
         return found

@@ -70,7 +70,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--slots", type=int, default=4)
-    parser.add_argument("--megabytes", type=int, default=100, help="of a slot")
+    parser.add_argument("--megabytes", type=int, default=40, help="of a slot")
     parser.add_argument("--texts", type=Path, help="folder that keeps the text for further runs")
     arguments = parser.parse_args()
     rows: list[tuple[str, list[float], str, str]] = []
