@@ -64,12 +64,12 @@ class Apart(Textmill):
     def start_worker(self):
         self.worker = self._start(*prefect("worker", "start", "--pool", "local"))
 
-    def training(self, store):
+    def training(self, run_id, store, seconds=600):
         """The trainer's process, once it has saved."""
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + seconds
         while True:
             if not list(store.glob("work/model-*/keep/checkpoints/step-*")):
-                assert time.monotonic() < deadline, "nothing trains"
+                assert time.monotonic() < deadline, ("nothing trains", self.states(run_id))
                 time.sleep(0.2)
                 continue
             for process in psutil.process_iter(["cmdline"]):
@@ -134,7 +134,7 @@ VICTIMS = ["flow process", "flow process and worker", "worker", "server", "train
 def test_whoever_is_killed_the_run_ends_as_if_nobody_had_been(apart, undisturbed, victim):
     store = apart.folder / victim.replace(" ", "-")
     run_id = apart.start(until="evaluation", runtime={"store": str(store), "checkpoint_seconds": 1.0})
-    trainer = apart.training(store)
+    trainer = apart.training(run_id, store)
     time.sleep(random.Random(victim).uniform(0.0, 4.0))
     flow = apart.flow_process(run_id)
     if victim == "trainer":  # nobody knows why, so nobody starts it again: the run says how to go on

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import dask
 import psutil
 import pytest
 from distributed import Client
@@ -223,6 +224,15 @@ def test_a_worker_that_does_not_fit_is_named_with_both_values(tmp_path):
             check_cluster(Cluster(**answer), tmp_path)
         assert list((tmp_path / "work").glob("*")) == []
     assert check_cluster(Cluster(), tmp_path) == 7
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path):
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        dask.config.set({"distributed.comm.timeouts.connect": "200 ms"}),
+        pytest.raises(TextmillError, match=r"dask_address is tcp://127\.0\.0\.1:9, but no Dask scheduler answers"),
+    ):
+        _ = Runner(Runtime(runner="dask", dask_address="tcp://127.0.0.1:9"), tmp_path).at_once
 
 
 def test_what_is_not_there_is_said(tmp_path):
