@@ -24,20 +24,22 @@ class Cluster(LocalCluster):  # type: ignore[misc]
     """Workers of one thread each; asked again and again while it is waited for, it replaces those that are gone."""
 
     def __init__(self, workers: int) -> None:
-        self._seen = time.monotonic()
         super().__init__(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
 
-    def look_after(self) -> None:
-        """Start what is missing. Raises TextmillError when there has been no worker at all for a long time."""
+    def look_after(self, seen: float) -> float:
+        """Start what is missing. `seen` is when a worker was last seen, or waiting began, by the clock that only goes
+        on; returns it anew. Raises TextmillError when that is too long ago.
+        """
         if self.scheduler.workers:
-            self._seen = time.monotonic()
-        elif time.monotonic() - self._seen > PATIENCE:
+            seen = time.monotonic()
+        elif time.monotonic() - seen > PATIENCE:
             raise TextmillError(
                 f"No worker of the Dask cluster of this machine has stayed alive for {PATIENCE:g} s: each died as it "
                 "started, as when memory runs out. Lower runtime.workers, or set runtime.runner to threads; then run "
                 "again."
             )
         self.sync(self._replace)
+        return seen
 
     async def _replace(self) -> None:
         for name, nanny in list(self.workers.items()):

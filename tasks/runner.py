@@ -88,9 +88,10 @@ class Runner:
 
         Raises TextmillError when none is left, and none comes.
         """
+        seen = time.monotonic()
         while not done.acquire(timeout=LOOK):
             if self._cluster is not None:
-                self._cluster.look_after()
+                seen = self._cluster.look_after(seen)
 
     def result(self, future: PrefectFuture[Any], label: str) -> Any:
         """What a task run came to. Raises what it raised, and TextmillError when its process died again and again."""
@@ -163,7 +164,7 @@ def _dask_runner(where: Any) -> TaskRunner[PrefectFuture[Any]]:
     from prefect_dask.task_runners import DaskTaskRunner
 
     _quieten_dask()
-    given = {"address": where} if isinstance(where, str) else {"cluster": where}
+    given: dict[str, Any] = {"address": where} if isinstance(where, str) else {"cluster": where}
     runner = DaskTaskRunner(**given, client_kwargs={"set_as_default": False})
     return cast("TaskRunner[PrefectFuture[Any]]", runner)
 

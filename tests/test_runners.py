@@ -131,18 +131,21 @@ def test_a_worker_that_dies_while_it_is_started_again_is_survived(monkeypatch):
         assert client.submit(os.getpid, pure=False).result(timeout=60) not in killed
 
         cluster.sync(cluster.workers[0].close)  # as Dask does with one that it gives up
+        while cluster.scheduler.workers:
+            time.sleep(0.01)
         answer = client.submit(os.getpid, pure=False)
-        cluster.look_after()
+        begun = time.monotonic()
+        assert cluster.look_after(begun) == begun  # none was there
         last = answer.result(timeout=60)
         assert last not in killed
 
-        monkeypatch.setattr("tasks.local_cluster.PATIENCE", 0.0)
-        cluster.look_after()  # one is there
+        monkeypatch.setattr("tasks.local_cluster.PATIENCE", 60.0)
+        assert cluster.look_after(begun - 61) >= begun
         os.kill(last, signal.SIGKILL)
         while cluster.scheduler.workers:
             time.sleep(0.01)
-        with pytest.raises(TextmillError, match=r"No worker .*stayed alive for 0 s.*runtime\.workers"):
-            cluster.look_after()
+        with pytest.raises(TextmillError, match=r"No worker .*stayed alive for 60 s.*runtime\.workers"):
+            cluster.look_after(time.monotonic() - 61)
     assert of_this_process("multiprocessing.spawn") == []
 
 
