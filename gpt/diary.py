@@ -72,7 +72,8 @@ class Diary:
             }
         )
         scalars = {"loss": loss, "learning_rate": rate, "tokens_per_s": speed, "mfu": mfu}
-        self.events.write(learner.step, {f"train/{name}": value for name, value in scalars.items()})
+        with clock.aside():  # the first of them loads TensorBoard
+            self.events.write(learner.step, {f"train/{name}": value for name, value in scalars.items()})
         if learner.micro_batch < self.micro_batch:
             self.micro_batch = learner.micro_batch
             self.say(f"Memory is short: from now on {self.micro_batch} sequences per pass, with the same batch.")

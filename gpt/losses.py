@@ -13,6 +13,8 @@ from torch import Tensor
 
 IGNORED = -100  # a target that counts for nothing, as in torch's own cross-entropy
 BYTES_PER_LOGIT = 4  # softmax is taken in float32
+# torch 2.11 compiles the pieces to wrong gradients (zeros for the rows) and says nothing; 2.13 to the right ones
+COMPILES = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
 
 
 def rows_at_once(rows: int, columns: int, most_bytes: float) -> int:
@@ -72,6 +74,9 @@ class PiecewiseLoss(torch.autograd.Function):
         )
 
 
+_apply = PiecewiseLoss.apply if COMPILES else torch.compiler.disable(PiecewiseLoss.apply)
+
+
 def piecewise_loss_sum(hidden: Tensor, weight: Tensor, targets: Tensor, most_bytes: float) -> Tensor:
     """Sum of -ln p(target) in nats as a float32 scalar; differentiable.
 
@@ -82,5 +87,5 @@ def piecewise_loss_sum(hidden: Tensor, weight: Tensor, targets: Tensor, most_byt
     """
     flat = hidden.flatten(0, -2)
     rows = rows_at_once(len(flat), len(weight), most_bytes)
-    loss: Tensor = PiecewiseLoss.apply(flat, weight, targets.flatten(), rows)
+    loss: Tensor = _apply(flat, weight, targets.flatten(), rows)
     return loss

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gpt.ranks import Ranks
 
 COMMAND = "gpt.train"
+NEEDED = ("torch", "numpy", "safetensors")
 STOPPED_FILE = "stopped"  # in run_dir
 PATIENCE = 120.0  # seconds that a process waits for the others when torchrun is gone
 MEMORY = "even one sequence per pass is too much; lower model.context, width or layers, or runtime.logits_gib"
@@ -53,7 +54,9 @@ def main() -> int:
     except OSError as error:
         return complain(COMMAND, describe_os_error(error), FAILED)
     except ModuleNotFoundError as error:
-        return complain(COMMAND, f"{error.name} is not installed: pip install torch numpy safetensors.", UNUSABLE)
+        if error.name not in NEEDED:
+            raise
+        return complain(COMMAND, f"{error.name} is not installed: pip install {' '.join(NEEDED)}.", UNUSABLE)
 
 
 def train_together(job: RunJob, stop: Stop) -> int:

@@ -4,6 +4,7 @@ Dask itself starts a worker again that dies once it has been up. It gives up whe
 leaves out for good a worker that does not come again soon; both are made good here.
 """
 
+import asyncio
 import logging
 import time
 from contextlib import suppress
@@ -49,19 +50,18 @@ class Cluster(LocalCluster):  # type: ignore[misc]
         if missing:
             log.warning("Of %d Dask workers %d had gone for good: starting others.", len(self.worker_spec), missing)
             with suppress(RuntimeError):  # one that dies as it starts is replaced the next time
-                await self._correct_state()
+                await asyncio.shield(self._correct_state())  # an interrupt must not leave one that nobody knows of
 
 
 def start_cluster(workers: int) -> Any:
-    """A running cluster of so many worker processes. Raises TextmillError when a worker dies at every start."""
+    """A running cluster of so many worker processes. Raises TextmillError when no start succeeds."""
     for number in range(1, STARTS + 1):
         try:
             return Cluster(workers)
         except RuntimeError as error:  # what Dask raises, having ended the other workers
             cause = error.__cause__ or error
-            log.warning("A Dask worker died while its cluster started (%d of %d starts): %s", number, STARTS, cause)
+            log.warning("A Dask cluster did not start (%d of %d starts): %s", number, STARTS, cause)
     raise TextmillError(
-        f"The Dask cluster of this machine could not be started: in {STARTS} starts with {workers} workers, a worker "
-        f"process died each time ({cause}), as when memory runs out. Lower runtime.workers, or set runtime.runner to "
-        "threads; then run again."
+        f"The Dask cluster of this machine could not be started in {STARTS} starts with {workers} workers ({cause}). "
+        "Where workers die for lack of memory, lower runtime.workers or set runtime.runner to threads; then run again."
     )

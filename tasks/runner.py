@@ -6,15 +6,10 @@ store, and the texts of sources that are folders, must lie under the same path f
 """
 
 import logging
-import platform
 import threading
 import time
-import unicodedata
-import urllib.request
-import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -25,20 +20,14 @@ from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from data.errors import TextmillError
-from data.files import make_folder
+from tasks.cluster_check import check_cluster
 from tasks.leash import Leash, hold
 from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 AHEAD = 2  # units that are submitted for each thread of a cluster, so that none waits for the next one
-WAIT = 120  # seconds for the first worker of a cluster to come
-ASKED = 5  # times that the workers of a cluster are asked what they have, should one die meanwhile
 LOOK = 5.0  # seconds from one look after a cluster to the next
-BEARING = (  # what runs in workers, and what they write depends on
-    "textmill", "prefect", "numpy", "pyarrow", "tokenizers", "tiktoken", "gigatoken",
-    "regex", "ftfy", "trafilatura", "py3langid", "lxml", "xxhash",
-)  # fmt: skip
 
 
 class Runner:
@@ -48,6 +37,7 @@ class Runner:
         self._runtime, self._store = runtime, store
         self._opened: TaskRunner[PrefectFuture[Any]] | None = None
         self._cluster: Any = None  # of this machine, if it is ours
+        self._looked = 0.0  # when the cluster was last looked after
         self._ends = ExitStack()
         self._leash: Leash | None = None
         self._threads = runtime.worker_count
@@ -90,8 +80,13 @@ class Runner:
         """
         seen = time.monotonic()
         while not done.acquire(timeout=LOOK):
-            if self._cluster is not None:
-                seen = self._cluster.look_after(seen)
+            seen = self._look_after(seen)
+        if time.monotonic() - self._looked > LOOK:  # also where units end all the time, on the workers that are left
+            self._look_after(time.monotonic())
+
+    def _look_after(self, seen: float) -> float:
+        self._looked = time.monotonic()
+        return seen if self._cluster is None else cast("float", self._cluster.look_after(seen))
 
     def result(self, future: PrefectFuture[Any], label: str) -> Any:
         """What a task run came to. Raises what it raised, and TextmillError when its process died again and again."""
@@ -129,6 +124,7 @@ class Runner:
 
     def _open_dask(self) -> None:
         address = self._runtime.dask_address
+        _quieten_dask()
         if not address:
             self._cluster = self._ends.enter_context(_dask(self._runtime))
         try:
@@ -155,7 +151,6 @@ def _dask(runtime: Runtime) -> Any:
     """A cluster of this machine, that ends with the run."""
     from tasks.local_cluster import start_cluster
 
-    _quieten_dask()
     return start_cluster(runtime.worker_count)
 
 
@@ -163,7 +158,6 @@ def _dask_runner(where: Any) -> TaskRunner[PrefectFuture[Any]]:
     """Prefect's runner on a cluster, or on the one at an address."""
     from prefect_dask.task_runners import DaskTaskRunner
 
-    _quieten_dask()
     given: dict[str, Any] = {"address": where} if isinstance(where, str) else {"cluster": where}
     runner = DaskTaskRunner(**given, client_kwargs={"set_as_default": False})
     return cast("TaskRunner[PrefectFuture[Any]]", runner)
@@ -176,82 +170,3 @@ def _quieten_dask() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def check_cluster(client: Any, store: Path) -> int:
-    """The threads of a cluster whose workers all see the store and the server, and have the same libraries as we.
-
-    Raises TextmillError naming the worker that does not, with both values.
-    """
-    probe = store / "work" / f"probe-{uuid.uuid4().hex[:8]}"
-    make_folder(probe.parent)
-    probe.touch()
-    try:
-        answers = ask_workers(client, probe)
-    finally:
-        probe.unlink(missing_ok=True)
-    ours = describe_worker(str(probe.parent), None) | {"server": ""}
-    for worker, theirs in sorted(answers.items()):
-        if theirs["store"] != "seen":
-            raise TextmillError(
-                f"The Dask worker {worker} does not see the store {store}: put it on a file system that all workers "
-                "mount under that path, and set TEXTMILL_STORE to it (of a store in a bucket, TEXTMILL_CACHE)."
-            )
-        if theirs["server"]:
-            raise TextmillError(
-                f"The Dask worker {worker} cannot reach Prefect's server at {PREFECT_API_URL.value()} "
-                f"({theirs['server']}): start the server with --host 0.0.0.0, and set PREFECT_API_URL to an address "
-                "that all workers reach."
-            )
-        for name, mine in ours.items():
-            if name not in ("store", "server") and theirs[name] != mine:
-                raise TextmillError(
-                    f"The Dask worker {worker} has {name} {theirs[name]}, but here it is {mine}, and what they write "
-                    "may differ: install the same constraints.txt there."
-                )
-    return sum(client.ncores().values())
-
-
-def ask_workers(client: Any, probe: Path) -> dict[str, dict[str, str]]:
-    """{worker: what it has}. One that dies meanwhile is survived: the rest, or what comes instead, is asked."""
-    scheduler = client.scheduler.address
-    for number in range(1, ASKED + 1):
-        try:
-            client.wait_for_workers(1, timeout=WAIT)
-        except TimeoutError as error:
-            raise TextmillError(
-                f"No worker came to the Dask scheduler {scheduler} within {WAIT} s: start one with "
-                f"`dask worker {scheduler} --nthreads 1`."
-            ) from error
-        try:
-            answers: dict[str, dict[str, str]] = client.run(describe_worker, str(probe), PREFECT_API_URL.value())
-        except OSError as error:
-            trouble = error
-        else:
-            if answers:
-                return answers
-            trouble = OSError("none is left")
-        log.warning("A Dask worker died while it was asked what it has (%d of %d): %s", number, ASKED, trouble)
-        time.sleep(1)
-    raise TextmillError(
-        f"The workers of the Dask scheduler {scheduler} die while they are asked what they have ({trouble}): look into "
-        "their logs, give them more memory, then run again."
-    )
-
-
-def describe_worker(probe: str, api: str | None) -> dict[str, str]:
-    """What the process that calls it has: libraries, and whether it sees a file and reaches a server ("": yes)."""
-    found = {"python": platform.python_version(), "unicode": unicodedata.unidata_version}
-    for name in BEARING:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    found["store"] = "seen" if Path(probe).exists() else "not seen"
-    found["server"] = ""
-    if api is not None:
-        try:
-            urllib.request.urlopen(f"{api}/health", timeout=10).close()
-        except OSError as error:
-            found["server"] = str(error)
-    return found

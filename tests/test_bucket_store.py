@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -119,9 +120,11 @@ def test_a_long_listing_is_asked_for_in_parts_at_once(store, machine, s3, monkey
     begin = time.monotonic()
     assert list(other.etags("toy")) == names
     took = time.monotonic() - begin
-    asked = [one.partition("prefix=")[2].partition("&")[0] for one in s3.requests()]
-    assert len(set(asked)) == 1 + len("0123456789abcdef") and len(asked) == 19
-    assert took < 10 * 0.2, "one after the other they take 19 times as long as one"
+    asked = [dict(parse_qsl(one.partition("?")[2])) for one in s3.requests()]
+    assert len({one["prefix"] for one in asked}) == 1 + len("0123456789abcdef") and len(asked) == 19
+    for one in asked:  # else MinIO before September 2023 and SeaweedFS before September 2026 list nothing
+        assert one.get("start-after", one["prefix"]).startswith(one["prefix"])
+    assert took < 19 * 0.2, "which they take one after the other"
     s3.set()
     assert list(other.etags("toy", "a")) == [name for name in names if name[0] == "a"]
     assert list(other.etags("toy", names[4])) == [names[4]]

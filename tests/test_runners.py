@@ -18,9 +18,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from data.errors import TextmillError
 from flows.corpus import corpus
 from flows.recipe import Recipe
+from tasks.cluster_check import check_cluster, describe_worker
 from tasks.local_cluster import STARTS, start_cluster
 from tasks.run import Run
-from tasks.runner import AHEAD, Runner, check_cluster, describe_worker
+from tasks.runner import AHEAD, Runner
 from tasks.runtime import Runtime, open_store
 from tests.kill_harness import damages, payloads, recipe, write_texts
 
@@ -102,7 +103,7 @@ def test_a_worker_that_dies_while_the_cluster_starts_is_survived(tmp_path, caplo
     runner = Runner(Runtime(runner="dask", workers=1), tmp_path)
     with killing(at_once) as killed:
         assert runner.at_once == AHEAD
-    assert len(killed) == 1 and "died while its cluster started (1 of 4" in caplog.text
+    assert len(killed) == 1 and "did not start (1 of 4" in caplog.text
     runner.close()
     assert of_this_process("multiprocessing.spawn") == []
 
@@ -112,7 +113,7 @@ def test_workers_that_die_at_every_start_end_the_run_with_one_line(tmp_path):
     runner = Runner(Runtime(runner="dask", workers=2), tmp_path)
     with (
         killing(*[at_once] * 100) as killed,
-        pytest.raises(TextmillError, match=r"in 4 starts .*a worker process died.*memory.*runtime\.workers") as caught,
+        pytest.raises(TextmillError, match=r"in 4 starts .*lack of memory.*runtime\.workers") as caught,
     ):
         _ = runner.at_once
     assert len(killed) >= STARTS and "\n" not in str(caught.value)

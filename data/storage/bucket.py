@@ -132,10 +132,14 @@ class Bucket:
         page = self._page(below, {})
         found = page.objects
         if page.more:
-            last = found[-1].key
+            last = found[-1].key if found else below
+
+            def behind(character: str) -> list[Listed]:
+                start = below + character  # some servers list nothing after a key that does not begin so
+                return list(self.objects(start, last if last.startswith(start) else ""))
+
             rest = [one for one in characters if one >= last[len(below) :][:1]]
-            parts = at_once(lambda one: list(self.objects(below + one, last)), rest)
-            found += [one for part in parts for one in part]
+            found += [one for part in at_once(behind, rest) for one in part]
         return found
 
     def _page(self, below: str, more: dict[str, Any]) -> "_Page":

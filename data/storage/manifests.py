@@ -2,8 +2,8 @@
 
     manifests/<stage>/<key>.json     {"attempt": where its payload lies, "manifest": manifest.json}
 
-A listing gives keys and etags, a thousand a request, all but the first at the same time; what the manifests say is
-remembered on this machine, by etag.
+A listing gives keys and etags, a thousand a request; those behind the first thousand are asked for by first digit, all
+digits at the same time. What the manifests say is remembered on this machine, by etag.
 """
 
 import json

@@ -1,6 +1,8 @@
 """`python -m gpt.bench shakespeare` and `python -m gpt.bench gpu`: what this trainer reaches, measured by one command.
 
-Needs torch alone, no network. Exit codes: 0 done, 2 unusable arguments, 1 any other failure (no card for `gpu`).
+Needs torch and numpy (one row of `gpu` safetensors, too), no network.
+
+Exit codes: 0 done, 2 unusable arguments, 1 any other failure (no card for `gpu`).
 """
 
 import argparse

@@ -30,7 +30,7 @@ def overhead_share(
     """How much longer a step takes in a whole run than a bare update of the same learner, as a share of the latter.
 
     The run is one of `gpt.trainer` below `folder`, with its usual validations, and checkpoints every 30 s; its diary
-    tells the time from the first step to the last. At least two steps must be logged.
+    tells the time from the second line of steps to the last. At least three must be logged.
     """
     shape, plan = resolve(model, training, vocab_size, len(train.tokens), len(validation.tokens))
     np.save(folder / "token_bytes.npy", np.ones(vocab_size, np.int32))
@@ -48,7 +48,7 @@ def overhead_share(
     trainer = Trainer(job, Stop(), lambda line: None)
     trainer.run()
     lines = [line for line in read_lines(folder / "run" / "metrics.jsonl") if line["kind"] == "train"]
-    first, last = lines[0], lines[-1]
+    first, last = lines[1], lines[-1]  # TensorBoard is loaded behind the first
     step_of_run = (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
     learner = trainer.learner
     learner.start_over()

@@ -98,20 +98,22 @@ def resume(job: Path, step: int) -> tuple[float, float]:
     process = start(job)
     assert process.stdout is not None
     is_resumed, ready = False, 0.0
-    for line in process.stdout:
-        is_resumed = is_resumed or line.startswith(f"Going on from step {step} ")
-        if line.startswith("modern: "):  # what is trained, said just before the first update
-            ready = time.perf_counter() - begin
-            break
-    metrics = job.parent / "run" / "metrics.jsonl"
-    while process.poll() is None and f'"step": {step + 1},' not in metrics.read_text():
-        time.sleep(0.005)
-    first = time.perf_counter() - begin
-    if not is_resumed or process.poll() is not None:
-        raise SystemExit(f"The trainer did not go on from step {step}.")
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        for line in process.stdout:
+            is_resumed = is_resumed or line.startswith(f"Going on from step {step} ")
+            if line.startswith("modern: "):  # what is trained, said just before the first update
+                ready = time.perf_counter() - begin
+                break
+        metrics = job.parent / "run" / "metrics.jsonl"
+        while process.poll() is None and f'"step": {step + 1},' not in metrics.read_text():
+            time.sleep(0.005)
+        first = time.perf_counter() - begin
+        if not is_resumed or process.poll() is not None:
+            raise SystemExit(f"The trainer did not go on from step {step}.")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
     return ready, first
 
 
