@@ -121,7 +121,7 @@ def main() -> None:
 def needed(one: Learner, attention: int) -> float:
     """FLOPs of an update; `attention` per layer, width, context and token."""
     model = one.config
-    assert model.context and model.width, "both are resolved"
+    assert model.context and model.width and model.layers, "all are resolved"
     per_token = 6 * matrix_parameters(model) + attention * model.layers * model.width * model.context
     return float(per_token * one.tokens_per_step)
 
