@@ -125,7 +125,7 @@ def test_what_cannot_go_on_is_refused_with_both_values(toy):
     with pytest.raises(TextmillError, match=wanted):
         toy.go_on(done, 5, replace(toy.arrays, tokenizer=other))
     settings = replace(SHAPE, dropout=0.5), replace(PLAN, learning_rate=0.5)
-    with pytest.raises(TextmillError, match=r"model\.dropout was 0 and is 0\.5; training\.learning_rate was"):
+    with pytest.raises(TextmillError, match=r"model\.dropout was 0\.0 and is 0\.5; training\.learning_rate was"):
         toy.go_on(part, 5, settings=settings)
     assert toy.go_on(part, 5, settings=(SHAPE, PLAN))[1].stop_at == 15  # where the recipe's run would end is no matter
     with pytest.raises(TextmillError, match=rf"rate_share is 0\.3, but {part} is at step 10 of a plan of 40"):
