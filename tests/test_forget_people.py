@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 
 import pytest
 
@@ -11,20 +12,23 @@ from data.cleaning import CleanConfig
 from data.documents import clean_slot
 from data.errors import TextmillError
 from data.facts import Facts
+from data.forgetting import purging
 from data.forgetting.begun import NAME
 from data.forgetting.holdings import Holdings
 from data.forgetting.people import spellings
 from data.forgetting.plan import plan
 from data.forgetting.purging import carry_out
 from data.forgetting.search import Wanted
-from data.forgetting.sifting import sift
+from data.forgetting.sifting import search_slot, sift
 from data.forgetting.tombstones import Sieve, author_hash, read_tombstones
-from data.manifest import Identity
+from data.housekeeping import claims
+from data.housekeeping.claims import collection
+from data.manifest import Identity, canonical_json
 from data.replacing import ASIDE
 from data.sources import secrets
 from data.sources.discord import DiscordConfig
 from data.sources.known import note_source, source_id
-from data.sources.pack import read_items
+from data.sources.pack import PackReader, read_items
 from data.store import Store
 from data.work import has_files
 from flows.cli import app, run_app
@@ -193,6 +197,106 @@ def test_documents_that_quote_a_person_go_with_what_raw_has(tmp_path, monkeypatc
         assert b"Zyx" not in raw_bytes(store) and texts(store)
     forget(store, "300000000000000077")
     assert b"Zyx" not in raw_bytes(store) and texts(store) == []
+
+
+@pytest.mark.parametrize("kind", ["discord", "reddit"])
+def test_a_slot_is_read_three_times_and_never_held(tmp_path, monkeypatch, kind):
+    """To find what goes, to write the rest, and to compare what was written."""
+    store, taken = Store(tmp_path / "store"), []
+    if kind == "discord":
+        runs = exported(tmp_path)
+    else:
+        (tmp_path / "dumps").mkdir()
+        found = [submission(f"s{n}", title="Zyx", author=str(77 + n % 2)) for n in range(9)]
+        (tmp_path / "dumps" / "RS_2023-01.ndjson").write_bytes(lines(*found))
+        runs = reddit_runs(tmp_path)
+        runs.run()
+    publish(store, runs, runs.config)
+    size, chunks = len(raw_bytes(store)), PackReader.chunks
+
+    def counted(reader, item):
+        for chunk in chunks(reader, item):
+            taken.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(PackReader, "chunks", counted)
+    done = forget(store, "77")
+    assert done.blanked and not done.left and b'"77"' not in raw_bytes(store)
+    assert 2 * size < sum(taken) <= 3 * size
+    taken.clear()
+    forget(store, "88" if kind == "discord" else "78")
+    assert sum(taken) <= 3 * size, "whom was forgotten before is known not to be there any more"
+
+
+def test_what_planning_saw_is_enough_only_if_nothing_else_goes(tmp_path):
+    runs = exported(tmp_path)
+    ((_, raw),) = runs.slots.values()
+    identities, names = [runs.config.reading_identity()], runs.config.names("discord")
+    hashes = {who: author_hash(names.name(who)) for who in ("77", "88", "99")}
+    searched = search_slot("discord", raw, {hashes["77"]}, identities)
+    (own,) = (one for one in runs.read() if names.name("77") in one.authors)
+    other = next(one for one in runs.read() if one.native_id != own.native_id)
+
+    def enough(documents=(), authors=(), ways=identities):
+        return searched.is_all_that_goes(Sieve(frozenset(documents), frozenset(authors)), ways)
+
+    assert searched.items() == {f"{CHANNEL}/2024-01": {own.native_id}}
+    assert enough([own.native_id, "of another slot"], [hashes["77"], hashes["99"]])
+    assert not enough([own.native_id, other.native_id], [hashes["77"]])
+    assert not enough([own.native_id], [hashes["77"], hashes["88"]])
+    assert not enough(ways=[*identities, DiscordConfig(path="exports", silence_minutes=100).reading_identity()])
+
+
+def test_killed_between_two_readings_both_are_known_afterwards(filled, monkeypatch):
+    """Of one raw slot there are documents of two recipes, and the process dies when those of one are gone."""
+    (raw,), (known,) = filled.manifests("raw"), Holdings(filled).sources.values()
+    longer = DiscordConfig(path="exports", silence_minutes=100)
+    recipe = {"reading": longer.reading_identity(), "source": "longer", "licence": "CC0-1.0"}
+
+    def clean(build):
+        return clean_slot(longer.read(filled.path(raw.ref)), build.out, CleanConfig(min_characters=5), "longer", "CC0")
+
+    filled.build(Identity("documents", 1, recipe, {"raw": raw.ref.digest}), "longer-0001", clean, [raw.ref])
+    both = {canonical_json(one) for one in Holdings(filled).readings_of(known.id)}
+    assert len(both) == 2
+    remove = Store.remove
+
+    def die(store, ref):
+        remove(store, ref)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            forget(filled, "77")
+    (left,) = Holdings(filled).documents
+    assert {canonical_json(one) for one in Holdings(filled).readings(left.raw, known.id)} == both
+    forget(filled, "77")
+    assert b"Zyxfirst" not in raw_bytes(filled) and texts(filled) == []
+    (known,) = Holdings(filled).sources.values()
+    assert {canonical_json(one) for one in known.read} == both and not known.is_being_forgotten
+    assert not forget(filled, "88").left and b"Zyx" not in raw_bytes(filled)
+
+
+def test_others_hear_of_a_forgetting_that_outlasts_its_claim(filled, tmp_path, monkeypatch):
+    other = Store(tmp_path / "another machine")
+    other.root.mkdir()
+    (other.root / "refs").symlink_to(filled.root / "refs")
+    monkeypatch.setattr(claims, "COLLECTION_LEASE", 1.2)
+    refused = []
+
+    def slow(*arguments, **others):
+        time.sleep(2)
+        with pytest.raises(TextmillError, match="is cleaning up"), collection(other):
+            pass
+        refused.append(True)
+        return sift(*arguments, **others)
+
+    monkeypatch.setattr(purging, "sift", slow)
+    forget(filled, "77")
+    assert refused and b"Zyxfirst" not in raw_bytes(filled)
+    with collection(other):
+        pass
 
 
 def test_a_person_is_kept_out_of_all_sources_that_are_meant(filled, tmp_path):

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from data import ending
 from data.cleaning import CleanConfig
 from data.documents import clean_slot
 from data.privacy import names
@@ -158,6 +159,30 @@ def test_long_texts_and_many_are_replaced_as_each_line_is(ruler, monkeypatch):
     monkeypatch.setattr(names, "_AT_ONCE", 250)
     assert [text for text, _ in replacer.replace(texts)] == expected
     assert [count for _, count in replacer.replace(texts)] == [80, 2, 0, 14]
+
+
+class StoppedAt(list):
+    """Texts that are read while the run is told to end: when the one with this number is asked for."""
+
+    number = 2
+
+    def __getitem__(self, number):
+        if number == self.number:
+            ending.begin()
+        self.last = number
+        return super().__getitem__(number)
+
+
+def test_a_stop_is_heard_between_pieces_of_a_batch(ruler, monkeypatch):
+    replacer = NameReplacer(find_pipeline(ruler, LABELS, Path("/")), made_names=True)
+    monkeypatch.setattr(names, "_AT_ONCE", 10)
+    texts = StoppedAt(f"{number} Ann Lee met Bob Miller." for number in range(20))
+    try:
+        with pytest.raises(ending.EndingError):
+            replacer.replace(texts)
+    finally:
+        ending.reset()
+    assert texts.last == texts.number
 
 
 def test_a_text_longer_than_spacy_takes_is_cut(ruler):

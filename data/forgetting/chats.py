@@ -7,24 +7,25 @@ that is not true stays as it was. Everything is streamed; memory holds the ids o
 the matter of data/forgetting/messages.py (Discord) and posts.py (Reddit).
 """
 
-import hashlib
-from collections import defaultdict
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from data.forgetting.sums import Found, Sums, may_be_in
 from data.forgetting.tombstones import Sieve, author_hash
-from data.sources.base import Problem, RawDocument
 from data.sources.chats.pseudonyms import KeyedNames, Names, NumberedNames, PseudonymSettings
 from data.sources.pack import PackedItem, PackReader, PackWriter, read_items
 
 REALMS = {"discord": "discord", "discord-api": "discord", "reddit": "reddit"}  # of keyed names, by kind of source
 SECRET = PseudonymSettings().pseudonym_key  # name of the one that is tried where nothing else is said
 _CACHED = 100_000  # authors
+_SHARED = 4  # keys whose names are kept from slot to slot
 _NO_KEY = bytes(32)  # makes names of the length that all have
-Found = tuple[str, RawDocument | Problem]
-"""The native id of an item, and something that it is read as."""
+
+
+_shared: dict[tuple[str, str], Names] = {}  # by realm and digest of the key
 
 
 class CannotSiftError(Exception):
@@ -52,6 +53,7 @@ class Authors:
     hashes: Collection[str]
     named: Sequence[Names] = ()
     _known: dict[str, bool] = field(default_factory=dict)
+    _seen: "array[int]" = field(default_factory=lambda: array("q"))
 
     def hold(self, author: str | None) -> bool:
         if not author or not self.hashes:
@@ -60,20 +62,40 @@ class Authors:
         if known is None:
             if len(self._known) >= _CACHED:
                 self._known.clear()
-            spelt = {author, *(names.name(author) for names in self.named)}
-            known = self._known[author] = any(author_hash(one) in self.hashes for one in spelt)
+            hashes = {author_hash(one) for one in (author, *(names.name(author) for names in self.named))}
+            self._seen.extend(map(_number, hashes))
+            known = self._known[author] = not hashes.isdisjoint(self.hashes)
         return known
+
+    def clear_cache(self) -> None:
+        self._known.clear()
+
+    def may_have_seen(self, hashes: Collection[str]) -> bool:
+        """Whether any of these authors was asked for; hardly ever wrongly so. Memory: some 20 bytes for each one."""
+        return may_be_in(self._seen, map(_number, hashes))
+
+
+def _number(author: str) -> int:
+    return int(author[:15], 16)
 
 
 class Kind(Protocol):
-    """How messages of a kind of source are read and taken out; `quotes`: whether documents quote others."""
+    """How messages of a kind of source are read and taken out.
 
-    quotes: bool
+    sums               what the slot is read as, by way, after `search`
+    has_seen_everyone  whether `search` has asked `authors` of everybody who wrote in the slot
+    """
+
+    sums: list[Sums]
+    has_seen_everyone: bool
 
     def __init__(self, ways: Sequence[Way], authors: Authors) -> None: ...
 
     def search(self, reader: PackReader, items: Sequence[PackedItem]) -> set[str]:
         """Find what goes; returns the items that hold something of it, or quote it."""
+
+    def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
+        """What the slot must be read as, in the way with this number, when what goes is gone."""
 
     def give_up(self, items: Collection[str]) -> None:
         """Let these items be."""
@@ -81,10 +103,8 @@ class Kind(Protocol):
     def sifted(self, reader: PackReader, item: PackedItem) -> tuple[PackedItem, Iterable[bytes]]:
         """An item without what goes; its `meta` is settled when all bytes were taken. Raises CannotSiftError."""
 
-    def read(
-        self, reader: PackReader, items: Sequence[PackedItem], way: Way, unquoted: bool = False
-    ) -> Iterator[Found]:
-        """What a slot is read as; `unquoted` as if it quoted nothing of what goes."""
+    def read(self, reader: PackReader, items: Sequence[PackedItem], way: Way) -> Iterator[Found]:
+        """What a slot is read as."""
 
 
 @dataclass
@@ -107,6 +127,9 @@ def _way(kind: str, identity: Mapping[str, Any], sieve: Sieve, secret: str) -> W
     names = PseudonymSettings(pseudonym_key=secret).names_if_keyed(REALMS[kind], str(identity.get("pseudonym_key")))
     if names is None:
         return Way(identity, KeyedNames(_NO_KEY, REALMS[kind]), Sieve(sieve.documents))
+    if len(_shared) >= _SHARED:
+        _shared.clear()
+    names = _shared.setdefault((REALMS[kind], str(identity.get("pseudonym_key"))), names)
     return Way(identity, names, Sieve(sieve.documents, sieve.authors))
 
 
@@ -115,11 +138,19 @@ def authors_of(ways: Sequence[Way], sieve: Sieve) -> Authors:
     return Authors(sieve.authors, [way.names for way in ways if way.sieve.authors])
 
 
-def sift_slot(raw: Path, out: Path, kind: Kind, ways: Sequence[Way]) -> Sifted:
-    """Copy the raw slot in the folder `raw` into `out`, without the messages that go."""
+def sift_slot(
+    raw: Path, out: Path, kind: Kind, ways: Sequence[Way], concerned: Collection[str] | None = None
+) -> Sifted:
+    """Copy the raw slot in the folder `raw` into `out`, without the messages that go.
+
+    concerned  what `kind.search` gave of this slot, None where it was not asked yet
+
+    The slot is read to search it and to write it anew, and the new one to compare it: with several ways once more for
+    each, and again where an item must be left as it was.
+    """
     items = list(read_items(raw))
     with PackReader(raw) as reader:
-        wanted = kind.search(reader, items) if ways else set()
+        wanted = set(concerned) if concerned is not None else kind.search(reader, items) if ways else set()
         left: set[str] = set()
         while True:
             kind.give_up(left)
@@ -163,43 +194,9 @@ def _compare(
     remaining: set[str] = set()
     new = list(read_items(out))
     with PackReader(out) as sifted:
-        for way in ways:
-            before = _Sums(way, kind.read(reader, items, way, unquoted=True))
-            after = _Sums(way, kind.read(sifted, new, way))
-            differing |= before.differing(after)
-            remaining |= after.forgotten
-            if kind.quotes:
-                shape = _Sums(way, kind.read(reader, items, way), texts=False)
-                differing |= shape.differing(_Sums(way, kind.read(sifted, new, way), texts=False))
+        for number, way in enumerate(ways):
+            after = Sums(way.sieve).add_all(kind.read(sifted, new, way))
+            differing |= kind.expected(reader, items, number).differing(after)
+            differing |= kind.sums[number].differing_in_shape(after)
+            remaining |= after.held.keys()
     return differing, remaining
-
-
-class _Sums:
-    """What items are read as but for forgotten documents, as sums of digests: the order of documents does not count."""
-
-    def __init__(self, way: Way, found: Iterable[Found], texts: bool = True) -> None:
-        self._sums: dict[str, int] = defaultdict(int)
-        self.forgotten: set[str] = set()
-        for item, one in found:
-            if isinstance(one, Problem):
-                if one.what != "repeated":  # of what goes, every copy does
-                    self._sums[item] += _number(repr(one))
-            elif way.sieve.holds(one):
-                self.forgotten.add(item)
-            else:
-                self._sums[item] += _number(repr((_shape(one), one.text if texts else "")))
-
-    def differing(self, other: "_Sums") -> set[str]:
-        """The items of which the sums are not equal."""
-        return {one for one in {*self._sums, *other._sums} if self._sums.get(one) != other._sums.get(one)}
-
-
-def _shape(document: RawDocument) -> tuple[object, ...]:
-    """All of a document but its text."""
-    meta = sorted(document.meta.items())
-    return document.native_id, tuple(document.authors), document.url, document.created, document.licence, meta
-
-
-def _number(text: str) -> int:
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return 1 + int.from_bytes(digest, "big")

@@ -129,14 +129,19 @@ class Holdings:
         """The settings with which the raw slot with this key was read; if that is not known, its source's others; if
         there are no documents at all, those that were noted when the last ones were forgotten."""
         of_slot = [held.manifest.recipe.config["reading"] for held in self.documents if held.raw == raw]
-        return of_slot or self.readings_of(owner)
+        return of_slot + self._half_gone(owner) if of_slot else self.readings_of(owner)
 
     def readings_of(self, owner: str) -> list[Mapping[str, Any]]:
         """The distinct settings with which slots of a source were read."""
-        own = (held.manifest.recipe.config["reading"] for held in self.documents if owner in held.owner_ids)
-        distinct = {canonical_json(one): one for one in own}
+        own = [held.manifest.recipe.config["reading"] for held in self.documents if owner in held.owner_ids]
+        distinct = {canonical_json(one): one for one in own + self._half_gone(owner)}
         noted = self.sources[owner].read if owner in self.sources else ()
         return list(distinct.values()) or list(noted)
+
+    def _half_gone(self, owner: str) -> list[Mapping[str, Any]]:
+        """The settings of documents of which some may be gone, as forgetting them was begun and not finished."""
+        known = self.sources.get(owner)
+        return list(known.read) if known and known.is_being_forgotten else []
 
     def items(self, raw: str) -> tuple[PackedItem, ...]:
         """The items of the raw slot with this key."""

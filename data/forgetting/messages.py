@@ -7,17 +7,15 @@ they mention) goes from these, too; what somebody wrote does not change.
 
 import json
 import operator
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-from data.forgetting.chats import Authors, Found, Way
-from data.sources.base import Problem, RawDocument
-from data.sources.chats.conversations import FORGOTTEN, GAP, Conversation, ConversationBuilder, Message
-from data.sources.chats.lines import GAP_LINE, lines_in, messages_in
+from data.forgetting.channels import Channels
+from data.sources.chats.conversations import FORGOTTEN, GAP, Message
+from data.sources.chats.lines import GAP_LINE, messages_in
 from data.sources.chats.messages import read_records
 from data.sources.chats.months import line_of
 from data.sources.chats.rest import message_id
@@ -27,120 +25,28 @@ _GAP_RECORD = msgspec.json.encode(("", 0, FORGOTTEN, ""))
 _record = msgspec.json.Decoder(Message)
 
 
-class _Discord(ABC):
-    """What both have in common. `_gone` are ids of messages, by item."""
-
-    quotes = True
-
-    def __init__(self, ways: Sequence[Way], authors: Authors) -> None:
-        self._ways = ways
-        self._authors = authors
-        self._gone: dict[str, set[str]] = {}
-        self._all_gone: set[str] = set()
-        self._let_be: set[str] = set()
-
-    def search(self, reader: PackReader, items: Sequence[PackedItem]) -> set[str]:
-        self._gone = {item.native_id: set() for item in items}
-        for way in self._ways:
-            for item, conversation, ids in self._conversations(reader, items, way):
-                if way.sieve.holds(_document(item, conversation)):
-                    self._gone[item.native_id].update(ids)
-        for way in self._ways if len(self._ways) > 1 else ():
-            for item, conversation, ids in self._conversations(reader, items, way):
-                if not way.sieve.holds(_document(item, conversation)):
-                    self._gone[item.native_id].difference_update(ids)
-        self._settle()
-        return {item.native_id for item in items if self._is_touched(reader, item)}
-
-    def give_up(self, items: Collection[str]) -> None:
-        self._let_be |= set(items)
-        self._settle()
-
-    def _settle(self) -> None:
-        self._all_gone = set().union(*(ids for item, ids in self._gone.items() if item not in self._let_be))
-
-    def _is_touched(self, reader: PackReader, item: PackedItem) -> bool:
-        return any(self.line(line) is not line for line in lines_in(reader.chunks(item)))
-
-    def sifted(self, reader: PackReader, item: PackedItem) -> tuple[PackedItem, Iterable[bytes]]:
-        return item, self._without(lines_in(reader.chunks(item)))
-
-    def _without(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        in_gap = False
-        for line in lines:
-            new = self.line(line)
-            is_gap = new is None or new == self.gap
-            if not is_gap:
-                yield (new or b"") + b"\n"
-            elif not in_gap:
-                yield self.gap + b"\n"
-            in_gap = is_gap
-
-    def read(
-        self, reader: PackReader, items: Sequence[PackedItem], way: Way, unquoted: bool = False
-    ) -> Iterator[Found]:
-        for item, conversation, _ in self._conversations(reader, items, way, unquoted):
-            yield item.native_id, _document(item, conversation)
-        for item in items:
-            if unread := self.unread(reader, item):
-                yield item.native_id, Problem("damaged", item.native_id, "", unread)
-
-    def _conversations(
-        self, reader: PackReader, items: Sequence[PackedItem], way: Way, unquoted: bool = False
-    ) -> Iterator[tuple[PackedItem, Conversation, list[str]]]:
-        """The conversations of a slot, each with its item and the ids of its messages."""
-        builder, channel = None, ""
-        limits = float(way.identity["silence_minutes"]), int(way.identity["maximum_characters"])
-        for item in items:
-            its_channel = item.native_id.partition("/")[0]
-            if its_channel not in way.identity.get("channels", (its_channel,)) or item.fingerprint == "0":
-                continue
-            if builder is None or channel != its_channel:
-                channel, builder = its_channel, ConversationBuilder(*limits, way.names)
-            ids: list[str] = []
-            messages = _noting(self.messages(reader, item), ids)
-            if unquoted:
-                messages = map(self._unquoted, messages)
-            for conversation in builder.conversations(messages):
-                yield item, conversation, ids[: conversation.messages]
-                del ids[: conversation.messages]
-
-    def _unquoted(self, message: Message) -> Message:
-        if message.reply_to in self._all_gone:
-            return Message(message.id, message.at, message.author, message.text)
-        if message.quoted is not None and self._authors.hold(message.quoted.author):
-            return Message(message.id, message.at, message.author, message.text, message.reply_to)
-        return message
-
-    gap: bytes
-
-    @abstractmethod
-    def messages(self, reader: PackReader, item: PackedItem) -> Iterator[Message]:
-        """What is read of an item, gaps included."""
-
-    @abstractmethod
-    def unread(self, reader: PackReader, item: PackedItem) -> int:
-        """How many lines of an item cannot be read."""
-
-    @abstractmethod
-    def line(self, line: bytes) -> bytes | None:
-        """A line without what goes; the same object where it holds nothing of it, None where all of it goes."""
-
-
-class ExportRecords(_Discord):
+class ExportRecords(Channels):
     """Slots of the kind `discord`."""
 
     gap = _GAP_RECORD
+    is_nested = False
 
-    def messages(self, reader: PackReader, item: PackedItem) -> Iterator[Message]:
+    def messages(self, reader: PackReader, item: PackedItem, damaged: Counter[str]) -> Iterator[Message]:
         for record in read_records(reader.chunks(item)):
-            if record is not None and record.text:
+            if record is None:
+                damaged["damaged"] += 1
+            elif record.text:
                 yield record
-            elif record is not None and record.author == FORGOTTEN:
+            elif record.author == FORGOTTEN:
                 yield GAP
 
-    def unread(self, reader: PackReader, item: PackedItem) -> int:
-        return sum(record is None for record in read_records(reader.chunks(item)))
+    def is_free(self, text: bytes) -> bool:
+        gone, hold = self._all_gone, self._authors.hold
+        return all(
+            record is not None
+            and not (record.id in gone or record.reply_to in gone or (record.text and hold(record.author)))
+            for record in read_records([text])
+        )
 
     def line(self, line: bytes) -> bytes | None:
         try:
@@ -154,19 +60,14 @@ class ExportRecords(_Discord):
         return line
 
 
-class ApiLines(_Discord):
+class ApiLines(Channels):
     """Slots of the kind `discord-api`."""
 
     gap = GAP_LINE
+    is_nested = True
 
-    def messages(self, reader: PackReader, item: PackedItem) -> Iterator[Message]:
-        return messages_in(reader.chunks(item), Counter())
-
-    def unread(self, reader: PackReader, item: PackedItem) -> int:
-        dropped: Counter[str] = Counter()
-        for _ in messages_in(reader.chunks(item), dropped):
-            pass
-        return dropped["damaged"]
+    def messages(self, reader: PackReader, item: PackedItem, damaged: Counter[str]) -> Iterator[Message]:
+        return messages_in(reader.chunks(item), damaged)
 
     def line(self, line: bytes) -> bytes | None:
         try:
@@ -191,23 +92,6 @@ class ApiLines(_Discord):
         if "author" in value:
             return native_id in self._all_gone or self._is_by_forgotten(value)
         return "username" in value and self._authors.hold(native_id)
-
-
-def _noting(messages: Iterable[Message], ids: list[str]) -> Iterator[Message]:
-    """The messages, while their ids are noted."""
-    for message in messages:
-        if message is not GAP:
-            ids.append(message.id)
-        yield message
-
-
-def _document(item: PackedItem, conversation: Conversation) -> RawDocument:
-    return RawDocument(
-        f"{item.native_id.partition('/')[0]}/{conversation.id}",
-        conversation.text,
-        conversation.authors,
-        meta={"started": conversation.started, "ended": conversation.ended, "messages": conversation.messages},
-    )
 
 
 def _without(value: Any, goes: Callable[[dict[str, Any]], bool]) -> Any:

@@ -18,7 +18,7 @@ from data.forgetting.chats import REALMS, SECRET
 from data.forgetting.holdings import Held, Holdings
 from data.forgetting.ids import beginnings, holding, is_in
 from data.forgetting.search import Wanted, search
-from data.forgetting.sifting import items_with
+from data.forgetting.sifting import Searched, items_with
 from data.forgetting.tombstones import Tombstones, of_document, read_tombstones
 from data.manifest import Manifest, key_in
 from data.shards import read_batches
@@ -59,6 +59,7 @@ class Plan:
     removed: tuple[Manifest, ...]
     tainted: tuple[Manifest, ...]
     holdings: Holdings
+    searched: Mapping[tuple[str, str], Searched]  # slots of chats, see `Found`
 
 
 def plan(holdings: Holdings, wanted: Wanted, drop_items: bool = False, secret: str = SECRET) -> Plan:
@@ -110,6 +111,7 @@ class _Planner:
             tuple(sorted((self.holdings.manifests[key] for key in removed), key=_order)),
             tuple(self.holdings.manifests[key] for key in self.holdings.manifests if key in tainted),
             self.holdings,
+            self.found.searched,
         )
 
     def _settle_items(self, owner: str, drop_items: bool) -> None:

@@ -6,30 +6,28 @@ other posts hold of a forgotten author (`link_author`, the posts that they pass 
 wrote does not change. A line that cannot be read goes when it names what goes; one that is too long does in any case.
 """
 
-import bz2
 import json
-import lzma
 import re
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-import zstandard
 
-from data.forgetting.chats import Authors, CannotSiftError, Found, Way
+from data.forgetting.chats import Authors, CannotSiftError, Way
+from data.forgetting.packing import packer_for
+from data.forgetting.sums import Found, Sums
 from data.sources.base import RawDocument
-from data.sources.dumps.lines import FORGOTTEN, Line, Wrong, compression_of, mended_line, whole_lines
+from data.sources.dumps.lines import FORGOTTEN, Line, Wrong, all_lines, compression_of, mended_line, whole_lines
 from data.sources.dumps.posts import DELETED, post_of
 from data.sources.dumps.reading import Files, Reading
 from data.sources.pack import PackedItem, PackReader
 
-_LEVEL = 9  # of .zst: a window of 8 MB; the dumps themselves are packed tighter, and much slower
 _NOTHING = msgspec.json.encode({"id": FORGOTTEN})
 _FOREIGN = b'{"id":""}'  # neither comment nor submission, as the line was that it stands for
 _BROKEN = b"{"
 _AUTHOR = re.compile(rb'"author"\s*:\s*"([^"\\]*)"')
+_AUTHORS = re.compile(rb'author"\s*:\s*("(?:[^"\\]|\\.)*")')  # and what ends so; also in posts that are passed on
 _NAMES = re.compile(rb'"(?:link_id|id)"\s*:\s*"(?:t3_)?([0-9a-z]+)"')
 _OF_OTHERS = (b'"link_author"', b'"crosspost_parent_list"', b'"parent_author"')
 _REMOVED = "[removed]"
@@ -39,30 +37,47 @@ _decode = msgspec.json.Decoder(Line).decode
 class DumpLines:
     """Slots of the kind `reddit`. `_gone` are, by item and way, threads or posts: ids as documents have them."""
 
-    quotes = False
-
     def __init__(self, ways: Sequence[Way], authors: Authors) -> None:
         self._ways = ways
         self._authors = authors
         self._gone: dict[str, list[set[str]]] = {}
+        self.sums: list[Sums] = []
+        self.has_seen_everyone = True
 
     def search(self, reader: PackReader, items: Sequence[PackedItem]) -> set[str]:
+        self.sums = [Sums(way.sieve) for way in self._ways]
+        touched = set()
         for item in items:
-            self._gone[item.native_id] = [self._forgotten(reader, item, way) for way in self._ways]
-        return {item.native_id for item in items if self._is_touched(reader, item)}
+            is_named = False
+
+            def look(lines: bytes) -> None:
+                nonlocal is_named
+                is_named = self._names_forgotten(lines) or is_named  # all names are looked at
+
+            self._gone[item.native_id] = [
+                self._forgotten(reader, item, number, None if number else look) for number in range(len(self._ways))
+            ]
+            if is_named or any(self._gone[item.native_id]):
+                touched.add(item.native_id)
+        return touched
+
+    def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
+        return self.sums[number]
 
     def give_up(self, items: Collection[str]) -> None:
         """Items do not refer to each other."""
 
-    def _forgotten(self, reader: PackReader, item: PackedItem, way: Way) -> set[str]:
-        """The threads, or posts, of which all is forgotten."""
+    def _forgotten(
+        self, reader: PackReader, item: PackedItem, number: int, look: Callable[[bytes], None] | None
+    ) -> set[str]:
+        """The threads, or posts, of which all is forgotten in the way with this number."""
         found: set[str] = set()
         kept: set[str] = set()
         last = ""
-        for _, one in self.read(reader, [item], way):
+        for _, one in self._read(reader, [item], self._ways[number], look):
+            is_held = self.sums[number].add(item.native_id, one)
             if isinstance(one, RawDocument):
                 name = one.native_id.removeprefix(f"{item.native_id}/").partition("~")[0]
-                is_held = way.sieve.holds(one)
                 if name == last and is_held != (name in found):  # another part of a long thread
                     kept.add(name)
                 if is_held:
@@ -70,14 +85,10 @@ class DumpLines:
                 last = name
         return found - kept
 
-    def _is_touched(self, reader: PackReader, item: PackedItem) -> bool:
-        files = Files(reader.chunks(item))
-        for name, size, _ in item.meta["files"]:
-            for lines in whole_lines(files.take(size), compression_of(name), Wrong()):
-                if any(self._line(line, item) is not line for line in lines.split(b"\n")[:-1]):
-                    return True
-            files.skip()
-        return False
+    def _names_forgotten(self, lines: bytes) -> bool:
+        """Whether lines name a forgotten author as one, be it of another post that they hold."""
+        found = [self._is_forgotten(_decoded(name)) for name in set(_AUTHORS.findall(lines))]
+        return any(found)
 
     def sifted(self, reader: PackReader, item: PackedItem) -> tuple[PackedItem, Iterable[bytes]]:
         files: list[list[Any]] = []
@@ -88,11 +99,10 @@ class DumpLines:
         taken = Files(reader.chunks(item))
         for name, size, fingerprint in item.meta["files"]:
             wrong = Wrong()
-            packer = _packer(compression_of(name))
+            packer = packer_for(compression_of(name))
             new_size = 0
             for lines in whole_lines(taken.take(size), compression_of(name), wrong):
-                new = [self._line(line, item) for line in lines.split(b"\n")[:-1]]
-                data = packer.compress(b"\n".join(new) + b"\n")
+                data = packer.compress(self._sifted(lines, item))
                 new_size += len(data)
                 yield data
             if wrong.stopped:
@@ -101,6 +111,27 @@ class DumpLines:
             files.append([name, new_size + len(data), fingerprint])
             yield data
             taken.skip()
+
+    def _sifted(self, text: bytes, item: PackedItem) -> bytes:
+        """Many lines without what goes."""
+        posts = all_lines(text)
+        if posts is None:
+            return b"\n".join([self._line(line, item) for line in text.split(b"\n")[:-1]]) + b"\n"
+        gone = list(zip(self._ways, self._gone[item.native_id], strict=True))
+        is_named = self._names_forgotten(text)
+        places = [
+            place
+            for place, post in enumerate(posts)
+            if (is_named and self._is_forgotten(post.author)) or any(_key(post, way) in names for way, names in gone)
+        ]
+        if not places and not (is_named and any(name in text for name in _OF_OTHERS)):
+            return text
+        lines = text.split(b"\n")
+        if is_named:
+            lines[:-1] = map(self._without_others, lines[:-1])
+        for place in places:
+            lines[place] = self._line(lines[place], item)
+        return b"\n".join(lines)
 
     def _line(self, line: bytes, item: PackedItem) -> bytes:
         """A line without what goes; the same object where it holds nothing of it."""
@@ -160,8 +191,15 @@ class DumpLines:
     def _is_forgotten(self, name: Any) -> bool:
         return isinstance(name, str) and (self._authors.hold(name) or self._authors.hold(name.lower()))
 
-    def read(
-        self, reader: PackReader, items: Sequence[PackedItem], way: Way, unquoted: bool = False
+    def read(self, reader: PackReader, items: Sequence[PackedItem], way: Way) -> Iterator[Found]:
+        return self._read(reader, items, way)
+
+    def _read(
+        self,
+        reader: PackReader,
+        items: Sequence[PackedItem],
+        way: Way,
+        look: Callable[[bytes], None] | None = None,
     ) -> Iterator[Found]:
         for item in items:
             identity = way.identity
@@ -171,6 +209,7 @@ class DumpLines:
                 identity["subreddits"],
                 identity["minimum_score"],
                 identity["maximum_depth"],
+                look,
             )
             for one in reading.documents(item, reader.chunks(item)):
                 yield item.native_id, one
@@ -199,29 +238,9 @@ def _removed(post: Line, is_low: bool) -> bytes:
     return msgspec.json.encode(said | ({"score": post.score} if is_low else {}))
 
 
-class _Packer(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
-
-
-class _Plain:
-    def compress(self, data: bytes, /) -> bytes:
-        return data
-
-    def flush(self) -> bytes:
-        return b""
-
-
-def _packer(compression: str | None) -> _Packer:
-    """What compresses a file anew."""
-    if compression == ".zst":
-        packer: _Packer = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
-    elif compression == ".gz":
-        packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    elif compression == ".bz2":
-        packer = bz2.BZ2Compressor()
-    elif compression == ".xz":
-        packer = lzma.LZMACompressor()
-    else:
-        packer = _Plain()
-    return packer
+def _decoded(name: bytes) -> str | None:
+    """A name that stands in JSON with its quotation marks."""
+    try:
+        return str(json.loads(name.decode("utf-8", "replace")))
+    except ValueError:
+        return None

@@ -19,7 +19,6 @@ from data.forgetting import taint
 from data.forgetting.begun import clear_begun, note_removed
 from data.forgetting.blanking import Blanked
 from data.forgetting.chats import REALMS, SECRET
-from data.forgetting.holdings import Holdings
 from data.forgetting.plan import REMOVED, Gone, Plan
 from data.forgetting.sifting import sift
 from data.forgetting.tombstones import Request, Sieve, Tombstones, bury, read_tombstones
@@ -29,7 +28,7 @@ from data.ledger import as_it_stands, place_of, without
 from data.manifest import ArtifactRef, Manifest
 from data.sources.base import SlotItem
 from data.sources.identity import items_identity
-from data.sources.known import note_readings
+from data.sources.known import note_done, note_readings
 from data.sources.pack import PackReader, PackWriter, content_bytes, read_items
 from data.store import Build, Store
 
@@ -58,17 +57,19 @@ def carry_out(store: Store, plan: Plan, authors: Collection[str] = (), secret: s
     Nobody may clean the store up meanwhile: what is written anew is named nowhere until all of it is. Raises
     TextmillError when somebody is at it.
     """
-    with collection(store) as claim:
+    with collection(store) as claim, claim.kept():
         return _carry_out(store, plan, authors, secret, claim)
 
 
 def _carry_out(store: Store, plan: Plan, authors: Collection[str], secret: str, claim: Claim) -> Purged:
     date = datetime.now(UTC).isoformat(timespec="seconds")
     known = {owner: gone for owner, gone in plan.by_source.items() if owner in plan.holdings.sources}
+    noted = []
     for owner, gone in known.items():
         is_chat = plan.holdings.sources[owner].kind in REALMS and not gone.whole
         if is_chat and (read := plan.holdings.readings_of(owner)):
             note_readings(store.refs, owner, read)
+            noted.append(owner)
         bury(store.refs, owner, partial(_with, gone, date, frozenset(authors)))
     note_removed(store, (one.ref for one in plan.removed), date, any(gone.kept_in for gone in known.values()))
     reason = f"made from text of which {plan.rows:,} documents (copies and versions included) were forgotten"
@@ -81,11 +82,13 @@ def _carry_out(store: Store, plan: Plan, authors: Collection[str], secret: str, 
     blanked: list[Blanked] = []
     for owner, gone in known.items():
         if gone.kept_in:
-            blanked += _blank_source(store, plan.holdings, owner, gone, removed, rewritten, secret, claim)
+            blanked += _blank_source(store, plan, owner, gone, removed, rewritten, secret, claim)
     counts = Counter(one.recipe.stage for one in _kept_up(claim, remove_each(store, plan.removed)))
     store.clear_attempts(REMOVED)
     work = clear_begun(store)
     store.sweep()  # what an earlier one was killed at
+    for owner in noted:
+        note_done(store.refs, owner)
     left = frozenset(item for one in blanked for item in one.left)
     done = frozenset(item for one in blanked for item in one.done)
     return Purged(tuple(rewritten), counts, tuple(work), done, left)
@@ -137,7 +140,7 @@ def _rewrite_source(store: Store, owner: str, gone: Gone, removed: Collection[st
 
 def _blank_source(
     store: Store,
-    holdings: Holdings,
+    plan: Plan,
     owner: str,
     gone: Gone,
     removed: Collection[str],
@@ -146,6 +149,7 @@ def _blank_source(
     claim: Claim,
 ) -> list[Blanked]:
     """Take the bytes of forgotten documents out of raw items that stay, under the keys that these have."""
+    holdings = plan.holdings
     kind = holdings.sources[owner].kind
     sieve = Sieve(frozenset().union(*gone.kept_in.values()), read_tombstones(store.refs, owner).authors)
     refs = [holdings.manifests[key].ref for key, owners in holdings.raw_owners.items() if owner in owners]
@@ -155,7 +159,10 @@ def _blank_source(
         if not any(item.native_id in gone.kept_in for item in read_items(store.path(ref))):
             continue
         blanked = Blanked()
-        wanted = partial(sift, kind, sieve=sieve, identities=holdings.readings(ref.key, owner), secret=secret)
+        searched = plan.searched.get((owner, manifest.payload_digest))
+        wanted = partial(
+            sift, kind, sieve=sieve, identities=holdings.readings(ref.key, owner), secret=secret, searched=searched
+        )
         make = partial(_blank, store, ref, manifest, wanted, blanked)
         store.build(manifest.recipe, manifest.name, make, refresh=True)
         found.append(blanked)

@@ -13,7 +13,7 @@ from data.forgetting.chats import SECRET
 from data.forgetting.holdings import Held, Holdings, Row, with_signatures
 from data.forgetting.ids import is_in
 from data.forgetting.people import refuse_numbered, require_names, spelt
-from data.forgetting.sifting import items_by
+from data.forgetting.sifting import Searched, search_slot
 from data.forgetting.tombstones import Tombstones, author_hash, is_of
 
 _MANY = 200_000  # ids among which a mistyped one is looked for
@@ -56,6 +56,7 @@ class Found:
     messages   {source id: {item: documents}} of chats: items with messages of a wanted author, and the documents in
                which these are as far as they were not dropped; cleaning may have dropped them
     meant      ids of the sources into which nothing of a wanted author shall come later
+    searched   {(source id, payload digest of a raw slot): what was found in it}, of chats
     """
 
     rows: frozenset[Row]
@@ -65,6 +66,7 @@ class Found:
     whole: frozenset[str]
     messages: Mapping[str, Mapping[str, Collection[str]]]
     meant: frozenset[str]
+    searched: Mapping[tuple[str, str], Searched]
 
 
 def search(holdings: Holdings, wanted: Wanted, buried: Mapping[str, Tombstones], secret: str = SECRET) -> Found:
@@ -87,6 +89,7 @@ class _Search:
         self.items: dict[str, set[str]] = defaultdict(set)
         self.concerned: set[str] = set()
         self.messages: dict[str, dict[str, set[str]]] = {}
+        self.searched: dict[tuple[str, str], Searched] = {}
 
     def find(self) -> Found:
         seeds = self._seeds()
@@ -109,6 +112,7 @@ class _Search:
             self.sources or frozenset() if self.wanted.is_whole_source else frozenset(),
             self.messages,
             self._meant_for_good(),
+            self.searched,
         )
 
     def _sources(self) -> frozenset[str] | None:
@@ -169,17 +173,21 @@ class _Search:
         found: dict[str, dict[str, set[str]]] = defaultdict(dict)
         hashes = self._wanted_authors()
         for raw, owners in self.holdings.raw_owners.items() if hashes else ():
-            folder = self.holdings.store.path(self.holdings.manifests[raw].ref)
+            manifest = self.holdings.manifests[raw]
+            folder = self.holdings.store.path(manifest.ref)
             for owner in owners if self.sources is None else owners & self.sources:
                 readings = self.holdings.readings(raw, owner)
                 if owner not in self.holdings.sources:
                     continue
                 known = self.holdings.sources[owner]
                 require_names(known, readings, self.wanted.author, self.secret)
-                items = items_by(known.kind, folder, hashes | self._as_written(known.kind), readings, self.secret)
-                if items:
+                searched = search_slot(known.kind, folder, hashes | self._as_written(known.kind), readings, self.secret)
+                if searched is None:
+                    continue
+                if searched.concerned:
                     refuse_numbered(known, readings)
-                for item, documents in items.items():
+                self.searched[owner, manifest.payload_digest] = searched
+                for item, documents in searched.items().items():
                     found[owner].setdefault(item, set()).update(documents)
         return dict(found)
 

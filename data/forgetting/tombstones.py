@@ -92,6 +92,9 @@ class Sieve:
             return True
         return bool(self.authors) and any(self._holds_author(author) for author in document.authors)
 
+    def clear_cache(self) -> None:
+        self._known.clear()
+
     def _holds_author(self, author: str) -> bool:
         known = self._known.get(author)
         if known is None:

@@ -6,10 +6,11 @@ Whoever is to remove claims keys before, and runs read the claim before they loo
 data/housekeeping/usage.py. There is one collection of a store at a time.
 """
 
+import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from data.errors import TextmillError
@@ -35,6 +36,7 @@ class Claim:
     def __init__(self, store: Store, new: str) -> None:
         self.store, self.id = store, new
         self._said = time.monotonic()
+        self._writing = threading.RLock()
 
     @property
     def is_fresh(self) -> bool:
@@ -43,15 +45,40 @@ class Claim:
 
     def keep(self) -> None:
         """Let others know that this is still at work, if they may come to doubt it; claims no keys."""
-        if not self.is_fresh:
-            self.take(())
+        with self._writing:
+            if not self.is_fresh:
+                self.take(())
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Have a thread do that as long as this is open, for work of which a single step may outlast the lease.
+
+        Where it cannot, it tries again; whoever works hears of it when they ask to `keep` the claim themselves.
+        """
+        is_done = threading.Event()
+
+        def beat() -> None:
+            while not is_done.wait(COLLECTION_LEASE / 8):
+                with suppress(TextmillError):
+                    self.keep()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_done.set()
+            thread.join()
 
     def take(self, keys: Collection[str]) -> None:
         """Claim these keys, and none of those before. Raises TextmillError when another collection has taken over."""
-        seen = self.store.refs.read(COLLECTING)
-        if seen.value is None or seen.value["id"] != self.id:
-            raise TextmillError(f"Another process began to clean up in {self.store.where}: run this again after it.")
-        self._write(seen, keys)
+        with self._writing:
+            seen = self.store.refs.read(COLLECTING)
+            if seen.value is None or seen.value["id"] != self.id:
+                raise TextmillError(
+                    f"Another process began to clean up in {self.store.where}: run this again after it."
+                )
+            self._write(seen, keys)
 
     def _write(self, seen: Snapshot, keys: Collection[str]) -> None:
         value = {
@@ -61,8 +88,9 @@ class Claim:
             "said": now(),
             "keys": sorted(keys),
         }
-        self._said = time.monotonic()
+        said = time.monotonic()
         self.store.refs.swap(COLLECTING, seen.token, value)
+        self._said = said
 
 
 @contextmanager

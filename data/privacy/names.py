@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data import ending
 from data.privacy.config import NAME_PLACEHOLDER, PLACEHOLDERS
 from data.privacy.pipelines import HINT, Pipeline, UnusablePipelineError, find_pipeline
 from data.privacy.replacing import OVERLAY
@@ -19,7 +20,7 @@ from data.privacy.spans import Span
 from data.sources.chats.pseudonyms import MADE_NAME
 
 _PIECE = 20_000  # characters given to spaCy as one text: memory goes with it, and a recogniser sees a few words around
-_AT_ONCE = 100_000  # characters in a batch of pieces
+_AT_ONCE = 100_000  # characters in a batch of pieces, after each of which a run that is being stopped is left: seconds
 _PLACEHOLDER = re.compile("|".join([*map(re.escape, PLACEHOLDERS.values()), NAME_PLACEHOLDER, "<URL>"]))
 _MADE_NAME = re.compile(rf"(?<![\w-])(?:{MADE_NAME.pattern})[0-9]*")
 _UNREAD = re.compile(r"[^\w\s]{50,}|[!-~]{500,}")  # no name, and spaCy takes time that grows with the square of it
@@ -48,7 +49,8 @@ class NameReplacer:
         self._kept = [_PLACEHOLDER, _MADE_NAME] if made_names else [_PLACEHOLDER]
 
     def replace(self, texts: Sequence[str]) -> list[tuple[str, int]]:
-        """Each text with a placeholder for each name, and how many there were. Raises UnusablePipelineError."""
+        """Each text with a placeholder for each name, and how many there were. Raises UnusablePipelineError, and
+        EndingError within a batch of pieces, not only of documents, when the run is being ended."""
         replaced = []
         for text, entities in zip(texts, self._entities(texts), strict=True):
             kept = sorted(match.span() for pattern in self._kept for match in pattern.finditer(text))
@@ -69,6 +71,7 @@ class NameReplacer:
             longest = min(nlp.max_length, _PIECE)
             pieces = (_Piece(i, *span) for i, text in enumerate(texts) for span in _to_read(text, longest))
             for batch in _batches(pieces):
+                ending.check()
                 with nlp.memory_zone():
                     made = nlp.pipe([texts[one.text][one.begin : one.end] for one in batch], batch_size=len(batch))
                     for piece, document in zip(batch, made, strict=True):

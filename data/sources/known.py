@@ -9,6 +9,8 @@ from data.manifest import canonical_json
 from data.refs import Refs
 from data.sources.base import SourceConfig
 
+_FORGETTING = "forgetting"
+
 
 @dataclass(frozen=True)
 class KnownSource:
@@ -19,6 +21,7 @@ class KnownSource:
     names  what recipes called it
     raw    keys of all raw slots that were ever fetched of it
     read   how a chat was read, as documents artifacts say it, when something of it was forgotten last
+    is_being_forgotten  whether that was not finished, so that documents which were read so may be gone already
     """
 
     id: str
@@ -26,6 +29,7 @@ class KnownSource:
     names: frozenset[str]
     raw: frozenset[str]
     read: tuple[Mapping[str, Any], ...] = ()
+    is_being_forgotten: bool = False
 
     def __str__(self) -> str:
         return f"{' or '.join(sorted(self.names)) or 'a source'} ({self.kind or 'of an older run'}, {self.id[:8]})"
@@ -52,8 +56,19 @@ def note_source(refs: Refs, source: SourceConfig, name: str, raw: Collection[str
 
 
 def note_readings(refs: Refs, source: str, read: Sequence[Mapping[str, Any]]) -> None:
-    """Note how the source with this id was read, for the time when no documents of it are left to say it."""
-    refs.update(f"sources/{source}", lambda value: {"kind": "", "names": [], "raw": [], **(value or {}), "read": read})
+    """Note how the source with this id was read, for the time when no documents of it are left to say it. What is noted
+    counts beside what documents say until `note_done`."""
+    known = {"kind": "", "names": [], "raw": []}
+    refs.update(f"sources/{source}", lambda value: {**known, **(value or {}), "read": read, _FORGETTING: True})
+
+
+def note_done(refs: Refs, source: str) -> None:
+    """Note that what was to be forgotten of this source is gone."""
+
+    def done(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        return None if value is None else {name: one for name, one in value.items() if name != _FORGETTING}
+
+    refs.update(f"sources/{source}", done)
 
 
 def known_sources(refs: Refs) -> Iterator[KnownSource]:
@@ -63,4 +78,6 @@ def known_sources(refs: Refs) -> Iterator[KnownSource]:
         known = refs.read(f"sources/{one}").value or {"kind": "", "names": [], "raw": []}
         fetched = refs.read(f"fetched/{one}").value or {}
         keys = {*known["raw"], *fetched.values()}
-        yield KnownSource(one, known["kind"], frozenset(known["names"]), frozenset(keys), tuple(known.get("read", ())))
+        read = tuple(known.get("read", ()))
+        names = frozenset(known["names"])
+        yield KnownSource(one, known["kind"], names, frozenset(keys), read, bool(known.get(_FORGETTING)))

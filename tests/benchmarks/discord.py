@@ -56,8 +56,11 @@ def sample() -> dict[str, Any]:
     return {"guild": {"id": "1", "name": "g"}, "channel": {"id": "2", "name": "c"}, "messages": messages}
 
 
-def write_export(path: Path, size: int, pause_minutes: float = 7) -> int:
-    """Write an export of about `size` bytes; returns how many messages it has."""
+def write_export(path: Path, size: int, pause_minutes: float = 7, circles: int = 1) -> int:
+    """Write an export of about `size` bytes; returns how many messages it has.
+
+    circles  of people who take turns, each for as many messages as the sample has; those of the first have its ids
+    """
     export = sample()
     pattern = [copy.deepcopy(message) for message in export.pop("messages")]
     head = json.dumps({**export, "messages": []}, indent=2, ensure_ascii=False)
@@ -74,6 +77,9 @@ def write_export(path: Path, size: int, pause_minutes: float = 7) -> int:
                 ids.append(str((round(at.timestamp() * 1000) - 1_420_070_400_000 << 22) + number % 4096))
                 stamp = at.isoformat(timespec="milliseconds")
                 changed: dict[str, Any] = {"id": ids[-1], "timestamp": stamp}
+                if circle := number // len(pattern) % circles:
+                    author = message["author"]
+                    changed["author"] = {**author, "id": str(int(author["id"]) + 1000 * circle)}
                 if "reference" in message:
                     changed["reference"] = {**message["reference"], "messageId": ids[max(0, number - number % 40)]}
                 text = json.dumps({**message, **changed}, indent=2, ensure_ascii=False)

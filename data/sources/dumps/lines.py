@@ -86,20 +86,27 @@ class Wrong:
 
 
 def lines_of(
-    chunks: Iterable[bytes], compression: str | None, subreddits: Sequence[str], wrong: Wrong
+    chunks: Iterable[bytes],
+    compression: str | None,
+    subreddits: Sequence[str],
+    wrong: Wrong,
+    seen: Callable[[bytes], None] | None = None,
 ) -> Iterator[list[Line]]:
     """The posts of one file, in order, many at a time.
 
     compression  one of `decompression.COMPRESSIONS`, or None
     subreddits   names, in lower case, of those that are wanted; none: all
     wrong        gets what cannot be used
+    seen         gets the lines as they stand in the file, unwanted ones too, many at a time
     """
     spelt = b"|".join(re.escape(name).encode() for name in subreddits)
     is_wanted = re.compile(rb'"subreddit"\s*:\s*"(?i:' + spelt + rb')"').search if subreddits else None
     names = frozenset(subreddits)
     number = 0
     for text in whole_lines(chunks, compression, wrong):
-        lines: Sequence[Line | None] | None = None if is_wanted else _all_lines(text)
+        if seen:
+            seen(text)
+        lines: Sequence[Line | None] | None = None if is_wanted else all_lines(text)
         if lines is None:
             lines = list(_one_by_one(text, is_wanted, wrong, number))
         found = []
@@ -115,7 +122,7 @@ def lines_of(
         yield found
 
 
-def _all_lines(text: bytes) -> list[Line] | None:
+def all_lines(text: bytes) -> list[Line] | None:
     """The lines of `text` at once, if each is an object and nothing else; None if one is not.
 
     No object goes on behind a } and the beginning of a line with {, so there are as many as lines only if each line is

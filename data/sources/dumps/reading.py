@@ -1,7 +1,7 @@
 """The documents of a fetched item of Reddit dumps: its files' lines, judged, brought together and written as text."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from data.facts import counted
@@ -19,7 +19,7 @@ _SITE = "https://www.reddit.com"
 class Reading:
     """Reads one item after the other, and counts over all of them what is not used.
 
-    The settings are those of data/sources/reddit.py.
+    The settings are those of data/sources/reddit.py; `seen` gets all lines as they stand there.
     """
 
     def __init__(
@@ -29,12 +29,14 @@ class Reading:
         subreddits: Sequence[str],
         minimum_score: int | None,
         maximum_depth: int,
+        seen: Callable[[bytes], None] | None = None,
     ) -> None:
         self._names = names
         self._as_threads = as_threads
         self._subreddits = subreddits
         self._minimum_score = minimum_score
         self._maximum_depth = maximum_depth
+        self._seen = seen
         self._posts = 0
         self._dropped: Counter[str] = Counter()
         self._untitled = 0
@@ -68,7 +70,7 @@ class Reading:
     def _read(self, item: PackedItem, chunks: Iterator[bytes], wrong: list[tuple[str, Wrong]]) -> Iterator[list[Post]]:
         files = Files(chunks)
         for (name, size, _), (_, one) in zip(item.meta["files"], wrong, strict=True):
-            for lines in lines_of(files.take(size), compression_of(name), self._subreddits, one):
+            for lines in lines_of(files.take(size), compression_of(name), self._subreddits, one, self._seen):
                 found = [post_of(line, self._minimum_score) for line in lines]
                 posts = [post for post in found if post is not None]
                 if len(posts) < len(found):
