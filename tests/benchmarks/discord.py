@@ -7,7 +7,6 @@ Peak memory is that of the process. A second look with the memo, where nothing c
 """
 
 import argparse
-import copy
 import json
 import os
 import resource
@@ -62,7 +61,8 @@ def write_export(path: Path, size: int, pause_minutes: float = 7, circles: int =
     circles  of people who take turns, each for as many messages as the sample has; those of the first have its ids
     """
     export = sample()
-    pattern = [copy.deepcopy(message) for message in export.pop("messages")]
+    pattern = export.pop("messages")
+    forms = [_form(message) for message in pattern]
     head = json.dumps({**export, "messages": []}, indent=2, ensure_ascii=False)
     at = datetime(2019, 1, 1, tzinfo=UTC)
     ids: list[str] = []
@@ -71,23 +71,28 @@ def write_export(path: Path, size: int, pause_minutes: float = 7, circles: int =
         written = 0
         while file.tell() < size:
             lines = []
-            for message in pattern:
+            for message, form in zip(pattern, forms, strict=True):
                 number = len(ids)
                 at += timedelta(minutes=pause_minutes * (30 if number % 11 == 0 else 1))
                 ids.append(str((round(at.timestamp() * 1000) - 1_420_070_400_000 << 22) + number % 4096))
-                stamp = at.isoformat(timespec="milliseconds")
-                changed: dict[str, Any] = {"id": ids[-1], "timestamp": stamp}
+                who = message["author"]["id"]
                 if circle := number // len(pattern) % circles:
-                    author = message["author"]
-                    changed["author"] = {**author, "id": str(int(author["id"]) + 1000 * circle)}
-                if "reference" in message:
-                    changed["reference"] = {**message["reference"], "messageId": ids[max(0, number - number % 40)]}
-                text = json.dumps({**message, **changed}, indent=2, ensure_ascii=False)
-                lines.append("\n    " + text.replace("\n", "\n    "))
+                    who = str(int(who) + 1000 * circle)
+                text = form.replace("@ID@", ids[-1]).replace("@AT@", at.isoformat(timespec="milliseconds"))
+                lines.append(text.replace("@WHO@", who).replace("@ANSWERED@", ids[max(0, number - number % 40)]))
             file.write(("," if written else "") + ",".join(lines))
             written += len(lines)
         file.write(f'\n  ],\n  "messageCount": {written}\n}}')
     return written
+
+
+def _form(message: dict[str, Any]) -> str:
+    """A message as an export has it, with marks for what differs from copy to copy."""
+    marked = {"id": "@ID@", "timestamp": "@AT@", "author": {**message["author"], "id": "@WHO@"}}
+    if "reference" in message:
+        marked["reference"] = {**message["reference"], "messageId": "@ANSWERED@"}
+    text = json.dumps({**message, **marked}, indent=2, ensure_ascii=False)
+    return "\n    " + text.replace("\n", "\n    ")
 
 
 def run(folder: Path) -> None:
