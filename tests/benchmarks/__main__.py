@@ -12,6 +12,7 @@ NAMES = (
     "hub",
     "discord",
     "reddit",
+    "forgetting",
     "orchestration",
     "store_listing",
     "reruns",
@@ -23,6 +24,7 @@ NAMES = (
     "overhead",
     "scaling_plan",
     "quality_agreement",
+    "web_stage",
     "quality",
 )
 

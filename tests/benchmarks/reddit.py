@@ -40,10 +40,11 @@ def samples(name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in unpacked.split(b"\n") if line.endswith(b"}")]
     fill = {f"key_{number}": None if number % 3 else "a value" for number in range(35)}
     text = "It works, but compiling takes ages. " * 6
-    common = {"author": "example_user_1", "subreddit": "example", "created_utc": 1_672_531_200, "score": 3}
+    common = {"subreddit": "example", "created_utc": 1_672_531_200, "score": 3}
+    posts = [{"author": f"example_user_{n}", **common, "id": "a"} for n in range(100)]
     if name.startswith("RC"):
-        return [{**common, "id": "a", "body": f"{text} &gt; {n}", **fill} for n in range(100)]
-    return [{**common, "id": "a", "title": f"Title {n}", "selftext": text, **fill} for n in range(100)]
+        return [{**post, "body": f"{text} &gt; {n}", **fill} for n, post in enumerate(posts)]
+    return [{**post, "title": f"Title {n}", "selftext": text, **fill} for n, post in enumerate(posts)]
 
 
 class DumpWriter:

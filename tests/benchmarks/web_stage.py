@@ -5,9 +5,9 @@ documents in, Parquet out: edits, languages, personal data, all rules of quality
 their band table. Theirs is repetition, Gopher, C4 without its rule of line ends, FineWeb, each as it runs in a
 pipeline, and MinhashDedupSignature of what they keep; texts are in memory, and no language is looked at. Every run is a
 process of its own that has seen none of the text; what is loaded once (tables, models, tokenizers of words) is loaded
-before, with a text of another kind. The documents are those of two other benchmarks: made of sentences of books and articles
-(tokens.py), real web articles, and pages of books (quality_agreement.py, which also says where datatrove is installed).
-Ours gets ten times as much of the same collections, as far as there is so much.
+before, with a text of another kind. The documents are those of two other benchmarks: made of sentences of books and
+articles (tokens.py), and real web articles and pages of books (quality_agreement.py, which also says where datatrove is
+installed). Ours gets ten times as much of the same collections, as far as there is so much.
 """
 
 import argparse
