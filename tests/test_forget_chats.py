@@ -13,11 +13,12 @@ import pytest
 import zstandard
 
 from data.forgetting.holdings import Holdings
-from data.forgetting.sifting import sift
+from data.forgetting.sifting import search_slot, sift
 from data.forgetting.tombstones import Sieve, author_hash
 from data.sources.base import Problem, RawDocument
 from data.sources.discord import DiscordConfig
 from data.sources.pack import PackReader, read_items
+from data.sources.reddit import RedditConfig
 from tests.discord_exports import chat, discord_runs, export, message
 from tests.discord_toys import GENERAL, at, config, fast_clock, serve
 from tests.reddit_dumps import comment, lines, reddit_runs, submission
@@ -296,6 +297,28 @@ def test_posts_go_one_by_one_where_each_is_a_document(tmp_path):
     gone = of(before, runs.config.names("reddit").name("wilhelmina")) | {"2023-01/t1_c3"}
     assert texts(runs.read()) == {name: text for name, text in texts(before).items() if name not in gone}
     assert b"Zyxreply" in data, "what others wrote below it is theirs"
+
+
+def test_what_planning_saw_gives_what_a_search_gives(tmp_path):
+    """In one way posts are documents of their own; a thread of the other one keeps its id when it loses the author."""
+    found = [
+        submission("s1", title="Others", author="bob", subreddit="Other"),
+        comment("c1", "Zyxone", "t3_s1", "t3_s1", "ann"),
+        comment("c2", "Between.", "t3_s1", "t3_s1", "bob"),
+    ]
+    runs = dumped(tmp_path, "RC_2023-01.ndjson", lines(*found), **{"as": "posts", "subreddits": ["Example"]})
+    identities = [runs.config.reading_identity(), RedditConfig(path="dumps").reading_identity()]
+    hashes = {author_hash(runs.config.names("reddit").name("ann"))}
+    ((_, raw),) = runs.slots.values()
+    searched = search_slot("reddit", raw, hashes, identities)
+    sieve, outs = Sieve(frozenset().union(*searched.items().values()), frozenset(hashes)), []
+    assert searched.is_all_that_goes(sieve, identities)
+    for seen in (searched, None):
+        outs.append(tmp_path / f"out {len(outs)}")
+        outs[-1].mkdir()
+        outs.append(sift("reddit", raw, outs[-1], sieve, identities, searched=seen))
+    assert outs[1] == outs[3] and outs[1].done and plain_slot(outs[0]) == plain_slot(outs[2])
+    assert b"Zyx" not in plain_slot(outs[0])
 
 
 def test_a_dump_that_ends_too_early_is_left(tmp_path):

@@ -23,7 +23,7 @@ class Channels(ABC):
     """What both have in common. `_gone` are ids of messages, by item."""
 
     def __init__(self, ways: Sequence[Way], authors: Authors) -> None:
-        self._ways = ways
+        self.ways = ways
         self._authors = authors
         self._gone: dict[str, set[str]] = {}
         self._all_gone: set[str] = set()
@@ -37,17 +37,17 @@ class Channels(ABC):
     def search(self, reader: PackReader, items: Sequence[PackedItem]) -> set[str]:
         self._gone = {item.native_id: set() for item in items}
         self._answered = {item.native_id: array("q") for item in items}
-        self.sums = [Sums(way.sieve) for way in self._ways]
+        self.sums = [Sums(way.sieve) for way in self.ways]
         read: set[str] = set()
-        for number in range(len(self._ways)):
+        for number in range(len(self.ways)):
             read |= self._search(reader, items, number)
-        for way in self._ways if len(self._ways) > 1 else ():
+        for way in self.ways if len(self.ways) > 1 else ():
             for item, conversation, messages in self._conversations(reader, items, way):
                 if not way.sieve.holds(_document(item, conversation)):
                     self._gone[item.native_id].difference_update(message.id for message in messages)
         self._settle()
         late = {item for item, answered in self._answered.items() if may_be_in(answered, map(hash, self._all_gone))}
-        if late or len(self._ways) > 1:
+        if late or len(self.ways) > 1:
             self._expected.clear()
         self._answered.clear()
         unseen = [item for item in items if self.is_nested or item.native_id not in read]
@@ -59,7 +59,7 @@ class Channels(ABC):
     def _search(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> set[str]:
         """Read the slot in one way, and at once as it will be without what goes, as far as that is known by then;
         returns the items that are read in this way."""
-        way, read = self._ways[number], set()
+        way, read = self.ways[number], set()
         again = replace(way, names=NumberedNames()) if isinstance(way.names, NumberedNames) else way
         expected = self._expected[number] = Sums(way.sieve)
         for (item, builder), (_, other) in zip(_builders(items, way), _builders(items, again), strict=True):
@@ -84,7 +84,7 @@ class Channels(ABC):
             for message in messages:
                 new = self._unquoted(message)
                 if (message is not GAP and self._authors.hold(message.author)) or (
-                    new is not message and len(self._ways) == 1
+                    new is not message and len(self.ways) == 1
                 ):
                     self._touched.add(item.native_id)
                 elif message.reply_to is not None:
@@ -93,8 +93,8 @@ class Channels(ABC):
 
     def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
         if number not in self._expected:
-            found = self._read(reader, items, self._ways[number], self._unquoted)
-            self._expected[number] = Sums(self._ways[number].sieve).add_all(found)
+            found = self._read(reader, items, self.ways[number], self._unquoted)
+            self._expected[number] = Sums(self.ways[number].sieve).add_all(found)
         return self._expected[number]
 
     def give_up(self, items: Collection[str]) -> None:

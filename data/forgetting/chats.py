@@ -32,6 +32,10 @@ class CannotSiftError(Exception):
     """An item of which messages cannot be taken out."""
 
 
+class NothingGoesError(Exception):
+    """An item that holds nothing of what goes, as its end shows."""
+
+
 @dataclass(frozen=True)
 class Way:
     """One way in which a slot is read.
@@ -82,17 +86,19 @@ def _number(author: str) -> int:
 class Kind(Protocol):
     """How messages of a kind of source are read and taken out.
 
+    ways               in which the slot is read; of what `search` found they hold the same, whichever it is
     sums               what the slot is read as, by way, after `search`
     has_seen_everyone  whether `search` has asked `authors` of everybody who wrote in the slot
     """
 
+    ways: Sequence[Way]
     sums: list[Sums]
     has_seen_everyone: bool
 
     def __init__(self, ways: Sequence[Way], authors: Authors) -> None: ...
 
     def search(self, reader: PackReader, items: Sequence[PackedItem]) -> set[str]:
-        """Find what goes; returns the items that hold something of it, or quote it."""
+        """Find what goes; returns the items that hold something of it, or quote it, and hardly any other."""
 
     def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
         """What the slot must be read as, in the way with this number, when what goes is gone."""
@@ -154,7 +160,7 @@ def sift_slot(
         left: set[str] = set()
         while True:
             kind.give_up(left)
-            left |= _write(reader, items, out, kind, wanted - left)
+            left |= _write(reader, items, out, kind, wanted, left)
             kind.give_up(left)
             differing, remaining = _compare(reader, items, out, kind, ways)
             if differing <= left or left >= wanted:
@@ -166,18 +172,24 @@ def sift_slot(
     return Sifted(tuple(sorted(done)), tuple(sorted((left & wanted) | remaining)))
 
 
-def _write(reader: PackReader, items: Sequence[PackedItem], out: Path, kind: Kind, wanted: Collection[str]) -> set[str]:
-    """Write the slot with the wanted items sifted; returns those of them that cannot be, which stay as they are."""
+def _write(
+    reader: PackReader, items: Sequence[PackedItem], out: Path, kind: Kind, wanted: set[str], left: Collection[str]
+) -> set[str]:
+    """Write the slot with the wanted items sifted but for those that are left; returns those of them that cannot be,
+    which stay as they are, too. Items that hold nothing of what goes are wanted no more."""
     failed: set[str] = set()
     while True:
         with PackWriter(out) as pack:
             for item in items:
-                if item.native_id in wanted and item.native_id not in failed:
+                if item.native_id in wanted and item.native_id not in failed and item.native_id not in left:
                     try:
                         changed, chunks = kind.sifted(reader, item)
                         pack.add(changed, chunks, check=False, sifted=True)
                     except CannotSiftError:
                         failed.add(item.native_id)
+                        break
+                    except NothingGoesError:
+                        wanted.discard(item.native_id)
                         break
                 else:
                     pack.add(item, reader.chunks(item), check=False, sifted=item.sifted is not None)

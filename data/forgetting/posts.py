@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from data.forgetting.chats import Authors, CannotSiftError, Way
+from data.forgetting.chats import Authors, CannotSiftError, NothingGoesError, Way
 from data.forgetting.packing import packer_for
 from data.forgetting.sums import Found, Sums
 from data.sources.base import RawDocument
@@ -38,14 +38,14 @@ class DumpLines:
     """Slots of the kind `reddit`. `_gone` are, by item and way, threads or posts: ids as documents have them."""
 
     def __init__(self, ways: Sequence[Way], authors: Authors) -> None:
-        self._ways = ways
+        self.ways = ways
         self._authors = authors
         self._gone: dict[str, list[set[str]]] = {}
         self.sums: list[Sums] = []
         self.has_seen_everyone = True
 
     def search(self, reader: PackReader, items: Sequence[PackedItem]) -> set[str]:
-        self.sums = [Sums(way.sieve) for way in self._ways]
+        self.sums = [Sums(way.sieve) for way in self.ways]
         touched = set()
         for item in items:
             is_named = False
@@ -55,7 +55,7 @@ class DumpLines:
                 is_named = self._names_forgotten(lines) or is_named  # all names are looked at
 
             self._gone[item.native_id] = [
-                self._forgotten(reader, item, number, None if number else look) for number in range(len(self._ways))
+                self._forgotten(reader, item, number, None if number else look) for number in range(len(self.ways))
             ]
             if is_named or any(self._gone[item.native_id]):
                 touched.add(item.native_id)
@@ -74,7 +74,7 @@ class DumpLines:
         found: set[str] = set()
         kept: set[str] = set()
         last = ""
-        for _, one in self._read(reader, [item], self._ways[number], look):
+        for _, one in self._read(reader, [item], self.ways[number], look):
             is_held = self.sums[number].add(item.native_id, one)
             if isinstance(one, RawDocument):
                 name = one.native_id.removeprefix(f"{item.native_id}/").partition("~")[0]
@@ -97,12 +97,15 @@ class DumpLines:
     def _without(self, reader: PackReader, item: PackedItem, files: list[list[Any]]) -> Iterator[bytes]:
         """The new bytes of an item's files; `files` gets their new sizes."""
         taken = Files(reader.chunks(item))
+        is_same = True
         for name, size, fingerprint in item.meta["files"]:
             wrong = Wrong()
             packer = packer_for(compression_of(name))
             new_size = 0
             for lines in whole_lines(taken.take(size), compression_of(name), wrong):
-                data = packer.compress(self._sifted(lines, item))
+                new = self._sifted(lines, item)
+                is_same = is_same and new == lines
+                data = packer.compress(new)
                 new_size += len(data)
                 yield data
             if wrong.stopped:
@@ -111,13 +114,15 @@ class DumpLines:
             files.append([name, new_size + len(data), fingerprint])
             yield data
             taken.skip()
+        if is_same:
+            raise NothingGoesError(item.native_id)
 
     def _sifted(self, text: bytes, item: PackedItem) -> bytes:
         """Many lines without what goes."""
         posts = all_lines(text)
         if posts is None:
             return b"\n".join([self._line(line, item) for line in text.split(b"\n")[:-1]]) + b"\n"
-        gone = list(zip(self._ways, self._gone[item.native_id], strict=True))
+        gone = list(zip(self.ways, self._gone[item.native_id], strict=True))
         is_named = self._names_forgotten(text)
         places = [
             place
@@ -144,19 +149,19 @@ class DumpLines:
         is_forgotten = self._is_forgotten(post.author)
         if (post.body is None or post.link_id is None) and post.title is None:
             return _FOREIGN if is_forgotten else line
-        read = [post_of(post, way.identity.get("minimum_score")) for way in self._ways]
+        read = [post_of(post, way.identity.get("minimum_score")) for way in self.ways]
         gone = [
-            _key(post, way) in names for way, names in zip(self._ways, self._gone[item.native_id], strict=True)
+            _key(post, way) in names for way, names in zip(self.ways, self._gone[item.native_id], strict=True)
         ]  # fmt: skip
         in_others = any(
             one is not None and not one.dropped and _reads(way, post) and not is_gone
-            for one, way, is_gone in zip(read, self._ways, gone, strict=True)
+            for one, way, is_gone in zip(read, self.ways, gone, strict=True)
         )
         if any(gone) and not in_others:
             return _NOTHING
         if not is_forgotten:
             return self._without_others(line)
-        if all(is_gone or way.identity["as"] == "posts" for is_gone, way in zip(gone, self._ways, strict=True)):
+        if all(is_gone or way.identity["as"] == "posts" for is_gone, way in zip(gone, self.ways, strict=True)):
             return _NOTHING
         is_low = all(one is not None and one.dropped == "low_score" for one in read)
         return _removed(post, is_low)

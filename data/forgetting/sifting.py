@@ -7,7 +7,7 @@ from typing import Any
 
 from data.forgetting.blanking import KIND, Blanked, blank_slot, may_blank, readings_of
 from data.forgetting.blanking import concerns as concerns_files
-from data.forgetting.chats import SECRET, Authors, Kind, Way, authors_of, sift_slot, ways_of
+from data.forgetting.chats import SECRET, Authors, Kind, authors_of, sift_slot, ways_of
 from data.forgetting.messages import ApiLines, ExportRecords
 from data.forgetting.posts import DumpLines
 from data.forgetting.tombstones import Sieve
@@ -39,7 +39,6 @@ class Searched:
 
     chat: Kind
     authors: Authors
-    ways: Sequence[Way]
     identities: frozenset[str]
     concerned: Collection[str]
 
@@ -78,10 +77,11 @@ def sift(
     """
     if kind not in _CHATS:
         return blank_slot(raw, out, sieve.documents, readings_of(identities))
-    if searched and searched.is_all_that_goes(sieve, identities):
-        found = sift_slot(raw, out, searched.chat, searched.ways, searched.concerned)
-        return Blanked(found.done, found.left)
     ways = ways_of(kind, identities, sieve, secret)
+    if searched and searched.is_all_that_goes(sieve, identities):
+        searched.chat.ways = ways
+        found = sift_slot(raw, out, searched.chat, ways, searched.concerned)
+        return Blanked(found.done, found.left)
     found = sift_slot(raw, out, _CHATS[kind](ways, authors_of(ways, sieve)), ways)
     return Blanked(found.done, found.left)
 
@@ -100,7 +100,7 @@ def search_slot(
         concerned = chat.search(reader, list(read_items(raw)))
     for known in (everybody, *(way.sieve for way in ways)):
         known.clear_cache()  # many slots may be searched
-    return Searched(chat, everybody, ways, _told(identities), concerned)
+    return Searched(chat, everybody, _told(identities), concerned)
 
 
 def items_with(
