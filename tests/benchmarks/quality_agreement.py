@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 from tests.benchmarks.tokens import SHARED
 
 DATATROVE = "0.10.1"
-REQUIREMENTS = (f"datatrove=={DATATROVE}", "spacy==3.8.18", "nltk==3.10.4", "regex")
-OUR_LIBRARIES = ("numpy", "pydantic", "tokenizers", "xxhash")  # in the same versions as here
+REQUIREMENTS = (f"datatrove=={DATATROVE}", "spacy==3.8.18", "nltk==3.10.4", "regex", "xxhash==3.8.2")
+OUR_LIBRARIES = ("numpy", "pydantic", "tokenizers")  # in the same versions as here
 ROOT = Path(__file__).parents[2]
 PAGE_CHARACTERS = 6_000
 BATCH_CHARACTERS = 2_000_000
