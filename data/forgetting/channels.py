@@ -20,7 +20,7 @@ from data.sources.pack import PackedItem, PackReader
 
 
 class Channels(ABC):
-    """What both have in common. `_gone` are ids of messages, by item."""
+    """What slots of exports and of the API have in common. `_gone` are ids of messages, by item."""
 
     def __init__(self, ways: Sequence[Way], authors: Authors) -> None:
         self.ways = ways
@@ -90,6 +90,9 @@ class Channels(ABC):
                 elif message.reply_to is not None:
                     self._answered[item.native_id].append(hash(message.reply_to))
                 yield new
+
+    def ids(self) -> int:
+        return len(self._all_gone)
 
     def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
         if number not in self._expected:

@@ -100,6 +100,9 @@ class Kind(Protocol):
     def search(self, reader: PackReader, items: Sequence[PackedItem]) -> set[str]:
         """Find what goes; returns the items that hold something of it, or quote it, and hardly any other."""
 
+    def ids(self) -> int:
+        """How many ids of what goes it holds."""
+
     def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
         """What the slot must be read as, in the way with this number, when what goes is gone."""
 

@@ -61,6 +61,9 @@ class DumpLines:
                 touched.add(item.native_id)
         return touched
 
+    def ids(self) -> int:
+        return sum(len(gone) for of_ways in self._gone.values() for gone in of_ways)
+
     def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
         return self.sums[number]
 

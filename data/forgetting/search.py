@@ -16,6 +16,7 @@ from data.forgetting.people import refuse_numbered, require_names, spelt
 from data.forgetting.sifting import Searched, search_slot
 from data.forgetting.tombstones import Tombstones, author_hash, is_of
 
+_KEPT_BYTES = 200_000_000  # of what was found in slots of chats
 _MANY = 200_000  # ids among which a mistyped one is looked for
 
 
@@ -56,7 +57,7 @@ class Found:
     messages   {source id: {item: documents}} of chats: items with messages of a wanted author, and the documents in
                which these are as far as they were not dropped; cleaning may have dropped them
     meant      ids of the sources into which nothing of a wanted author shall come later
-    searched   {(source id, payload digest of a raw slot): what was found in it}, of chats
+    searched   {(source id, payload digest of a raw slot): what was found in it}, of chats, as far as memory allows
     """
 
     rows: frozenset[Row]
@@ -172,6 +173,7 @@ class _Search:
         """What chats hold of the author in raw, by source and item."""
         found: dict[str, dict[str, set[str]]] = defaultdict(dict)
         hashes = self._wanted_authors()
+        kept = 0
         for raw, owners in self.holdings.raw_owners.items() if hashes else ():
             manifest = self.holdings.manifests[raw]
             folder = self.holdings.store.path(manifest.ref)
@@ -186,7 +188,8 @@ class _Search:
                     continue
                 if searched.concerned:
                     refuse_numbered(known, readings)
-                self.searched[owner, manifest.payload_digest] = searched
+                if (kept := kept + searched.bytes()) < _KEPT_BYTES:  # else it is searched again when its turn comes
+                    self.searched[owner, manifest.payload_digest] = searched
                 for item, documents in searched.items().items():
                     found[owner].setdefault(item, set()).update(documents)
         return dict(found)

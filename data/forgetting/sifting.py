@@ -10,6 +10,7 @@ from data.forgetting.blanking import concerns as concerns_files
 from data.forgetting.chats import SECRET, Authors, Kind, authors_of, sift_slot, ways_of
 from data.forgetting.messages import ApiLines, ExportRecords
 from data.forgetting.posts import DumpLines
+from data.forgetting.sums import ID_BYTES
 from data.forgetting.tombstones import Sieve
 from data.manifest import canonical_json
 from data.sources.base import RawDocument, SlotItem
@@ -45,6 +46,10 @@ class Searched:
     def items(self) -> dict[str, set[str]]:
         """{item: documents} in which messages of the authors are, used or not."""
         return {item: set().union(*(sums.held.get(item, ()) for sums in self.chat.sums)) for item in self.concerned}
+
+    def bytes(self) -> int:
+        """What it takes in memory, about."""
+        return ID_BYTES * self.chat.ids() + sum(sums.bytes() for sums in self.chat.sums)
 
     def is_all_that_goes(self, sieve: Sieve, identities: Sequence[Mapping[str, Any]]) -> bool:
         """Whether nothing else of the slot is forgotten; where that is not sure, it is denied."""

@@ -10,6 +10,7 @@ import numpy as np
 from data.forgetting.tombstones import Sieve
 from data.sources.base import Problem, RawDocument
 
+ID_BYTES = 150  # of an id in sets
 Found = tuple[str, RawDocument | Problem]
 """The native id of an item, and something that it is read as."""
 
@@ -56,6 +57,10 @@ class Sums:
     def may_hold(self, documents: Collection[str]) -> bool:
         """Whether any of the documents is among those that are not forgotten; hardly ever wrongly so."""
         return may_be_in(self._others, map(hash, documents))
+
+    def bytes(self) -> int:
+        """What it takes in memory, about."""
+        return self._others.itemsize * len(self._others) + ID_BYTES * sum(map(len, self.held.values()))
 
     def differing(self, other: "Sums") -> set[str]:
         """The items of which the sums are not equal."""
