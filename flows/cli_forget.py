@@ -101,7 +101,8 @@ def _print_done(done: Purged, planned: Plan) -> None:
     if done.blanked:
         print(f"  raw         {len(done.blanked):,} items lost the bytes of forgotten documents and keep the others")
     if done.left:
-        named = ", ".join(sorted(done.left)[:_MAX_NAMED]) + (", ..." if len(done.left) > _MAX_NAMED else "")
+        told = [f"{item} ({done.why[item]})" if item in done.why else item for item in sorted(done.left)]
+        named = ", ".join(told[:_MAX_NAMED]) + (", ..." if len(done.left) > _MAX_NAMED else "")
         print(f"  raw         {len(done.left):,} items still hold bytes of forgotten documents: {named}")
     for stage in STAGES:
         if stage in done.removed:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from data.forgetting import chats
 from data.forgetting.holdings import Holdings
 from data.forgetting.sifting import search_slot, sift
 from data.forgetting.tombstones import Sieve, author_hash
 from data.sources.base import Problem, RawDocument
+from data.sources.chats.pseudonyms import KeyedNames
 from data.sources.discord import DiscordConfig
 from data.sources.pack import PackReader, read_items
 from data.sources.reddit import RedditConfig
@@ -299,6 +301,28 @@ def test_posts_go_one_by_one_where_each_is_a_document(tmp_path):
     assert b"Zyxreply" in data, "what others wrote below it is theirs"
 
 
+ESCAPED = [
+    (comment("c9", "Zyxown", author="Wilhelmina"), b'"author"', rb'"\u0061uthor"'),
+    (comment("c9", "of Cid", author="cid", link_author="Wilhelmina"), b'"link_author"', rb'"link\u005f\u0061uthor"'),
+    (submission("s9", crosspost_parent_list=[{"author": "Wilhelmina"}]), b'crosspost_', rb'crosspost\u005f'),
+    (submission("s9", crosspost_parent_list=[{"author": "Wilhelmina"}]), b'"author"', rb'"auth\u006Fr"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("post", "key", "spelt"), ESCAPED)
+@pytest.mark.parametrize("end", [b"\n", b"broken\n"])
+def test_whoever_is_named_by_a_key_spelt_in_another_way_goes_too(tmp_path, post, key, spelt, end):
+    line = lines(post).replace(key, spelt).replace(b"\n", end)
+    runs = dumped(tmp_path, data=lines(comment("c1", "of Ann", "t3_s5", "t3_s5", "ann")) + line)
+    before = runs.read()
+    gone = of(before, runs.config.names("reddit").name("wilhelmina"))
+    assert sifted(runs, tmp_path / "new", authors=["wilhelmina"]) == (["2023-01"], [])
+    assert b"wilhelmina" not in plain(runs).lower() and b"Zyx" not in plain(runs) and b"of Ann" in plain(runs)
+    assert sorted(map(repr, said(runs.read()))) == sorted(
+        map(repr, said([one for one in before if isinstance(one, Problem) or one.native_id not in gone]))
+    )
+
+
 def test_what_planning_saw_gives_what_a_search_gives(tmp_path):
     """In one way posts are documents of their own; a thread of the other one keeps its id when it loses the author."""
     found = [
@@ -321,13 +345,30 @@ def test_what_planning_saw_gives_what_a_search_gives(tmp_path):
     assert b"Zyx" not in plain_slot(outs[0])
 
 
+def test_authors_who_are_asked_for_again_and_again_are_noted_once(monkeypatch):
+    monkeypatch.setattr(chats, "_CACHED", 10)
+    names = KeyedNames(bytes(32), "reddit")
+    authors = chats.Authors({author_hash("a7")}, [names])
+    for _ in range(50):
+        assert [n for n in range(100) if authors.hold(f"a{n}")] == [7]
+        assert authors.bytes() <= 8 * (2 * 200 + 3 * 10)
+    authors.clear_cache()
+    seen = [name for n in range(100) for name in (f"a{n}", names.name(f"a{n}"))]
+    assert all(authors.may_have_seen([author_hash(name)]) for name in seen)
+    assert not authors.may_have_seen([author_hash("a100"), author_hash(names.name("a100"))])
+
+
 def test_a_dump_that_ends_too_early_is_left(tmp_path):
     whole = dump_bytes(lines(*posts()) + b"".join(lines(comment(f"x{n}", random.Random(n).randbytes(400).hex()))
                                                  for n in range(400)))  # fmt: skip
     runs = dumped(tmp_path, "RC_2023-01.zst", b"")
     (tmp_path / "dumps" / "RC_2023-01.zst").write_bytes(whole[:-20])
     runs.run()
-    before = plain_slots(runs)
+    before, ((_, raw),) = plain_slots(runs), runs.slots.values()
+    (tmp_path / "out").mkdir()
+    sieve = Sieve(authors=frozenset([author_hash("wilhelmina")]))
+    found = sift("reddit", raw, tmp_path / "out", sieve, [runs.config.reading_identity()])
+    assert re.fullmatch(r"RC_2023-01.zst: the .zst data end early, after \d+ bytes", found.why["2023-01"])
     assert sifted(runs, tmp_path / "new", authors=["wilhelmina"]) == ([], ["2023-01"])
     assert plain_slots(runs) == before
 

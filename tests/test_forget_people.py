@@ -1,5 +1,6 @@
 """Forgetting people in chats, in stores filled by hand: all of it is done, or it is said why nothing was."""
 
+import errno
 import shutil
 import sys
 import time
@@ -297,6 +298,91 @@ def test_others_hear_of_a_forgetting_that_outlasts_its_claim(filled, tmp_path, m
     assert refused and b"Zyxfirst" not in raw_bytes(filled)
     with collection(other):
         pass
+
+
+def test_a_refs_folder_that_is_away_for_a_moment_ends_no_claim(filled, monkeypatch):
+    monkeypatch.setattr(claims, "COLLECTION_LEASE", 0.4)
+    asked = []
+
+    def keep(claim):
+        asked.append(claim.id)
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with collection(filled) as claim, monkeypatch.context() as patch:
+        patch.setattr(claims.Claim, "keep", keep)
+        with claim.kept():
+            end = time.monotonic() + 10
+            while len(asked) < 3 and time.monotonic() < end:
+                time.sleep(0.01)
+    assert len(asked) >= 3
+
+
+def die_on_removal(store, author, monkeypatch, source=None):
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remove", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            forget(store, author, source)
+
+
+def read_anew(store):
+    """The documents of the only raw slot, as a rerun makes them with the secret that is there now."""
+    for held in Holdings(store).documents:
+        store.remove(held.manifest.ref)
+    ((raw,), source) = store.manifests("raw"), DiscordConfig(path="exports")
+    recipe = {"reading": source.reading_identity(), "source": "chat", "licence": "CC0-1.0"}
+
+    def clean(build):
+        return clean_slot(source.read(store.path(raw.ref)), build.out, CleanConfig(min_characters=5), "chat", "CC0-1.0")
+
+    store.build(Identity("documents", 1, recipe, {"raw": raw.ref.digest}), "chat-0001", clean, [raw.ref])
+
+
+def test_killed_and_with_another_secret_since_it_goes_on_after_a_run(filled, monkeypatch):
+    die_on_removal(filled, "77", monkeypatch)
+    monkeypatch.setenv(KEY, "another secret of the tests")
+    with pytest.raises(TextmillError, match="made with a secret that is not the one"):
+        forget(filled, "77")
+    read_anew(filled)
+    assert len(texts(filled)) == 3, "what was forgotten with the old name is not in raw"
+    assert not forget(filled, "88").left
+    assert b"Zyx" not in raw_bytes(filled) and texts(filled) == []
+    (known,) = Holdings(filled).sources.values()
+    assert not known.is_being_forgotten and len({one["pseudonym_key"] for one in known.read}) == 2
+
+
+def test_a_source_that_went_as_a_whole_is_not_half_gone(filled, monkeypatch):
+    die_on_removal(filled, "77", monkeypatch)
+    (known,) = Holdings(filled).sources.values()
+    assert known.is_being_forgotten
+    carry_out(filled, plan(Holdings(filled), Wanted(source="chat")))
+    (known,) = Holdings(filled).sources.values()
+    assert not known.is_being_forgotten and not list(filled.manifests("raw"))
+
+
+def test_what_planning_saw_does_not_count_for_what_lies_there_since(filled, monkeypatch):
+    """Between the look at the manifest and the lock another machine takes somebody else out."""
+    build, sift, seen = Store.build, purging.sift, []
+    ((raw,), source) = filled.manifests("raw"), DiscordConfig(path="exports")
+    name = source.names("discord").name("88")
+    others = Sieve(authors=frozenset([author_hash("88"), author_hash(name)]))
+
+    def late(store, identity, name, make, **settings):
+        def change(own):
+            sift("discord", store.path(raw.ref), own.out, others, [source.reading_identity()])
+            return Facts()
+
+        build(store, raw.recipe, raw.name, change, refresh=True)
+        return build(store, identity, name, make, **settings)
+
+    def noted(*arguments, searched=None, **settings):
+        seen.append(searched)
+        return sift(*arguments, searched=searched, **settings)
+
+    monkeypatch.setattr(purging, "sift", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "build", late)
+        assert not forget(filled, "77").left
+    assert seen == [None] and b"Zyx" not in raw_bytes(filled)
 
 
 def test_a_person_is_kept_out_of_all_sources_that_are_meant(filled, tmp_path):

@@ -8,7 +8,7 @@ be written here (archives, compressed files, JSON in one piece), the file is lef
 import csv
 import io
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -29,10 +29,12 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass
 class Blanked:
-    """Items of which documents were taken out, and items that were left as they are, by native id."""
+    """Items of which documents were taken out, and items that were left as they are, by native id; `why`: as far as
+    their files themselves were in the way, {item: how}."""
 
     done: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 def may_blank(kind: str, native_id: str, is_cut: bool = True) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from data.forgetting.chats import Authors, Way
-from data.forgetting.sums import Found, Sums, may_be_in
+from data.forgetting.sums import ID_BYTES, Found, Sums
 from data.sources.base import Problem, RawDocument
 from data.sources.chats.conversations import GAP, Conversation, ConversationBuilder, Message
 from data.sources.chats.lines import lines_in
@@ -46,7 +46,8 @@ class Channels(ABC):
                 if not way.sieve.holds(_document(item, conversation)):
                     self._gone[item.native_id].difference_update(message.id for message in messages)
         self._settle()
-        late = {item for item, answered in self._answered.items() if may_be_in(answered, map(hash, self._all_gone))}
+        gone = set(map(hash, self._all_gone))
+        late = {item for item, answered in self._answered.items() if not gone.isdisjoint(answered)}
         if late or len(self.ways) > 1:
             self._expected.clear()
         self._answered.clear()
@@ -91,8 +92,8 @@ class Channels(ABC):
                     self._answered[item.native_id].append(hash(message.reply_to))
                 yield new
 
-    def ids(self) -> int:
-        return len(self._all_gone)
+    def held_bytes(self) -> int:
+        return ID_BYTES * len(self._all_gone) + sum(one.bytes() for one in (*self.sums, *self._expected.values()))
 
     def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
         if number not in self._expected:

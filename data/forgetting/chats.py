@@ -3,8 +3,10 @@
 A message goes that lies in a forgotten document in one of the ways in which the slot was read, and in no other document
 in any of them; so does every message of a forgotten author, whether it was used or not. Before a slot is replaced, both
 versions are read in all these ways: what else it holds must be the same, but for quotes of what went. An item of which
-that is not true stays as it was. Everything is streamed; memory holds the ids of what goes. What messages look like is
-the matter of data/forgetting/messages.py (Discord) and posts.py (Reddit).
+that is not true stays as it was. Everything is streamed. Memory holds the ids of what goes, 8 bytes for each other
+document in each way of reading (of Discord as it is and as it is to be), for each author and each message that is
+answered, and what reading itself takes. How slots of Discord are read and written is the matter of
+data/forgetting/channels.py, what messages look like that of messages.py (Discord) and posts.py (Reddit).
 """
 
 from array import array
@@ -12,6 +14,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from data.forgetting.sums import Found, Sums, may_be_in
 from data.forgetting.tombstones import Sieve, author_hash
@@ -58,6 +62,7 @@ class Authors:
     named: Sequence[Names] = ()
     _known: dict[str, bool] = field(default_factory=dict)
     _seen: "array[int]" = field(default_factory=lambda: array("q"))
+    _distinct: int = 0  # of `_seen`, when they were counted last
 
     def hold(self, author: str | None) -> bool:
         if not author or not self.hashes:
@@ -65,18 +70,27 @@ class Authors:
         known = self._known.get(author)
         if known is None:
             if len(self._known) >= _CACHED:
-                self._known.clear()
+                self.clear_cache()
             hashes = {author_hash(one) for one in (author, *(names.name(author) for names in self.named))}
             self._seen.extend(map(_number, hashes))
             known = self._known[author] = not hashes.isdisjoint(self.hashes)
         return known
 
     def clear_cache(self) -> None:
+        """Let go of what tells an author quickly; whoever is asked for again is noted again, and counted once later."""
         self._known.clear()
+        if len(self._seen) > 2 * self._distinct + _CACHED:
+            self._seen = array("q", np.unique(np.asarray(self._seen)).tobytes())
+            self._distinct = len(self._seen)
 
     def may_have_seen(self, hashes: Collection[str]) -> bool:
-        """Whether any of these authors was asked for; hardly ever wrongly so. Memory: some 20 bytes for each one."""
+        """Whether any of these authors was asked for; hardly ever wrongly so."""
         return may_be_in(self._seen, map(_number, hashes))
+
+    def bytes(self) -> int:
+        """What is kept of those that were asked for, cached ones aside: for each author and each of the names that it
+        has by `named` 8 bytes, for a moment up to five times that."""
+        return self._seen.itemsize * len(self._seen)
 
 
 def _number(author: str) -> int:
@@ -86,7 +100,8 @@ def _number(author: str) -> int:
 class Kind(Protocol):
     """How messages of a kind of source are read and taken out.
 
-    ways               in which the slot is read; of what `search` found they hold the same, whichever it is
+    ways               in which the slot is read. Those that write may differ from those that searched in their sieves,
+                       which must hold the same of what was found then; order, identities and names are the same
     sums               what the slot is read as, by way, after `search`
     has_seen_everyone  whether `search` has asked `authors` of everybody who wrote in the slot
     """
@@ -100,8 +115,8 @@ class Kind(Protocol):
     def search(self, reader: PackReader, items: Sequence[PackedItem]) -> set[str]:
         """Find what goes; returns the items that hold something of it, or quote it, and hardly any other."""
 
-    def ids(self) -> int:
-        """How many ids of what goes it holds."""
+    def held_bytes(self) -> int:
+        """What it holds of a slot in memory, about, besides `authors`."""
 
     def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
         """What the slot must be read as, in the way with this number, when what goes is gone."""
@@ -118,10 +133,14 @@ class Kind(Protocol):
 
 @dataclass
 class Sifted:
-    """Native ids of items: of those that were changed, and of those that still hold bytes of forgotten documents."""
+    """Native ids of items: of those that were changed, and of those that still hold bytes of forgotten documents.
+
+    why  {item that was left: what was in the way}, where its file was
+    """
 
     done: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 def ways_of(kind: str, identities: Iterable[Mapping[str, Any]], sieve: Sieve, secret: str = SECRET) -> list[Way]:
@@ -154,33 +173,44 @@ def sift_slot(
 
     concerned  what `kind.search` gave of this slot, None where it was not asked yet
 
-    The slot is read to search it and to write it anew, and the new one to compare it: with several ways once more for
-    each, and again where an item must be left as it was.
+    With one way the slot is read twice, to search it and to write it anew, and the new one once, to compare it; items
+    of the API in which the search found nothing are read once more, for what they hold of other messages. With w ways
+    a dump is searched w times, and Discord up to 3 w times (what goes, what another way needs, what is to be left); the
+    new one is read w times. Where an item must be left as it was, it all is written and compared again. Items in
+    which nothing goes are copied as they are.
     """
     items = list(read_items(raw))
     with PackReader(raw) as reader:
-        wanted = set(concerned) if concerned is not None else kind.search(reader, items) if ways else set()
+        if not ways:  # nobody knows how the slot was read
+            wanted = set()
+        elif concerned is not None:
+            wanted = set(concerned)
+        else:
+            wanted = kind.search(reader, items)
         left: set[str] = set()
+        why: dict[str, str] = {}
         while True:
             kind.give_up(left)
-            left |= _write(reader, items, out, kind, wanted, left)
+            failed = _write(reader, items, out, kind, wanted, left)
+            why |= failed
+            left |= failed.keys()
             kind.give_up(left)
             differing, remaining = _compare(reader, items, out, kind, ways)
             if differing <= left or left >= wanted:
                 break
             left |= (differing & wanted) - left or wanted
-    if not ways:  # nobody knows how the slot was read
+    if not ways:
         remaining = {item.native_id for item in items}
     done = {item.native_id for item in items} & (wanted - left)
-    return Sifted(tuple(sorted(done)), tuple(sorted((left & wanted) | remaining)))
+    return Sifted(tuple(sorted(done)), tuple(sorted((left & wanted) | remaining)), why)
 
 
 def _write(
     reader: PackReader, items: Sequence[PackedItem], out: Path, kind: Kind, wanted: set[str], left: Collection[str]
-) -> set[str]:
+) -> dict[str, str]:
     """Write the slot with the wanted items sifted but for those that are left; returns those of them that cannot be,
-    which stay as they are, too. Items that hold nothing of what goes are wanted no more."""
-    failed: set[str] = set()
+    with what is in the way: they stay as they are, too. Items that hold nothing of what goes are wanted no more."""
+    failed: dict[str, str] = {}
     while True:
         with PackWriter(out) as pack:
             for item in items:
@@ -188,8 +218,8 @@ def _write(
                     try:
                         changed, chunks = kind.sifted(reader, item)
                         pack.add(changed, chunks, check=False, sifted=True)
-                    except CannotSiftError:
-                        failed.add(item.native_id)
+                    except CannotSiftError as error:
+                        failed[item.native_id] = str(error)
                         break
                     except NothingGoesError:
                         wanted.discard(item.native_id)
@@ -198,7 +228,7 @@ def _write(
                     pack.add(item, reader.chunks(item), check=False, sifted=item.sifted is not None)
             else:
                 return failed
-        kind.give_up(failed)
+        kind.give_up(failed.keys())
 
 
 def _compare(

@@ -125,16 +125,22 @@ class Holdings:
                 owners[held.raw] |= held.owners
         return {key: frozenset(ids) for key, ids in owners.items()}
 
-    def readings(self, raw: str, owner: str) -> list[Mapping[str, Any]]:
+    def readings(self, raw: str, owner: str, with_half_gone: bool = True) -> list[Mapping[str, Any]]:
         """The settings with which the raw slot with this key was read; if that is not known, its source's others; if
-        there are no documents at all, those that were noted when the last ones were forgotten."""
-        of_slot = [held.manifest.recipe.config["reading"] for held in self.documents if held.raw == raw]
-        return of_slot + self._half_gone(owner) if of_slot else self.readings_of(owner)
+        there are no documents at all, those that were noted when the last ones were forgotten.
 
-    def readings_of(self, owner: str) -> list[Mapping[str, Any]]:
+        with_half_gone  also those of documents which are perhaps gone, by a forgetting that was not finished
+        """
+        of_slot = [held.manifest.recipe.config["reading"] for held in self.documents if held.raw == raw]
+        if not of_slot:
+            return self.readings_of(owner, with_half_gone)
+        return of_slot + (self._half_gone(owner) if with_half_gone else [])
+
+    def readings_of(self, owner: str, with_half_gone: bool = True) -> list[Mapping[str, Any]]:
         """The distinct settings with which slots of a source were read."""
         own = [held.manifest.recipe.config["reading"] for held in self.documents if owner in held.owner_ids]
-        distinct = {canonical_json(one): one for one in own + self._half_gone(owner)}
+        half_gone = self._half_gone(owner) if with_half_gone else []
+        distinct = {canonical_json(one): one for one in own + half_gone}
         noted = self.sources[owner].read if owner in self.sources else ()
         return list(distinct.values()) or list(noted)
 

@@ -36,7 +36,8 @@ def spellings(holdings: Holdings, author: str, secret: str) -> frozenset[str]:
 def require_names(source: KnownSource, readings: Sequence[Mapping[str, Any]], author: str | None, secret: str) -> None:
     """Raise TextmillError where nobody can tell what a chat's slot has of an author.
 
-    readings  the settings with which the slot was read
+    readings  the settings with which the slot was read. Of documents that may be gone none are asked for: if the secret
+              was replaced since, nobody could ever forget anybody again
     author    as given; a made name stands in documents as it is
     secret    name of the one that names are made with
     """

@@ -7,7 +7,6 @@ wrote does not change. A line that cannot be read goes when it names what goes; 
 """
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import msgspec
 
 from data.forgetting.chats import Authors, CannotSiftError, NothingGoesError, Way
+from data.forgetting.named import authors_in, ids_in, names_others
 from data.forgetting.packing import packer_for
-from data.forgetting.sums import Found, Sums
+from data.forgetting.sums import ID_BYTES, Found, Sums
 from data.sources.base import RawDocument
 from data.sources.dumps.lines import FORGOTTEN, Line, Wrong, all_lines, compression_of, mended_line, whole_lines
 from data.sources.dumps.posts import DELETED, post_of
@@ -26,10 +26,6 @@ from data.sources.pack import PackedItem, PackReader
 _NOTHING = msgspec.json.encode({"id": FORGOTTEN})
 _FOREIGN = b'{"id":""}'  # neither comment nor submission, as the line was that it stands for
 _BROKEN = b"{"
-_AUTHOR = re.compile(rb'"author"\s*:\s*"([^"\\]*)"')
-_AUTHORS = re.compile(rb'author"\s*:\s*("(?:[^"\\]|\\.)*")')  # and what ends so; also in posts that are passed on
-_NAMES = re.compile(rb'"(?:link_id|id)"\s*:\s*"(?:t3_)?([0-9a-z]+)"')
-_OF_OTHERS = (b'"link_author"', b'"crosspost_parent_list"', b'"parent_author"')
 _REMOVED = "[removed]"
 _decode = msgspec.json.Decoder(Line).decode
 
@@ -61,10 +57,12 @@ class DumpLines:
                 touched.add(item.native_id)
         return touched
 
-    def ids(self) -> int:
-        return sum(len(gone) for of_ways in self._gone.values() for gone in of_ways)
+    def held_bytes(self) -> int:
+        ids = sum(len(gone) for of_ways in self._gone.values() for gone in of_ways)
+        return ID_BYTES * ids + sum(one.bytes() for one in self.sums)
 
     def expected(self, reader: PackReader, items: Sequence[PackedItem], number: int) -> Sums:
+        """What it was read as already: of threads and posts that stay nothing changes."""
         return self.sums[number]
 
     def give_up(self, items: Collection[str]) -> None:
@@ -90,7 +88,7 @@ class DumpLines:
 
     def _names_forgotten(self, lines: bytes) -> bool:
         """Whether lines name a forgotten author as one, be it of another post that they hold."""
-        found = [self._is_forgotten(_decoded(name)) for name in set(_AUTHORS.findall(lines))]
+        found = [self._is_forgotten(name) for name in authors_in(lines)]
         return any(found)
 
     def sifted(self, reader: PackReader, item: PackedItem) -> tuple[PackedItem, Iterable[bytes]]:
@@ -132,7 +130,7 @@ class DumpLines:
             for place, post in enumerate(posts)
             if (is_named and self._is_forgotten(post.author)) or any(_key(post, way) in names for way, names in gone)
         ]
-        if not places and not (is_named and any(name in text for name in _OF_OTHERS)):
+        if not places and not (is_named and names_others(text)):
             return text
         lines = text.split(b"\n")
         if is_named:
@@ -170,15 +168,14 @@ class DumpLines:
         return _removed(post, is_low)
 
     def _names_what_goes(self, line: bytes, item: PackedItem) -> bool:
-        authors = [name.decode("utf-8", "replace") for name in _AUTHOR.findall(line)]
-        if any(map(self._is_forgotten, authors)):
+        if any(map(self._is_forgotten, authors_in(line))):
             return True
-        ids = {kind + name.decode() for name in _NAMES.findall(line) for kind in ("t1_", "t3_")}
+        ids = ids_in(line)
         return any(not ids.isdisjoint(gone) for gone in self._gone[item.native_id])
 
     def _without_others(self, line: bytes) -> bytes:
         """A post that stays, without what it holds of forgotten authors."""
-        if not self._authors.hashes or not any(name in line for name in _OF_OTHERS):
+        if not self._authors.hashes or not names_others(line):
             return line
         try:
             post = json.loads(line)
@@ -244,11 +241,3 @@ def _removed(post: Line, is_low: bool) -> bytes:
     else:
         said |= {"title": FORGOTTEN if is_low else _REMOVED, "selftext": ""}
     return msgspec.json.encode(said | ({"score": post.score} if is_low else {}))
-
-
-def _decoded(name: bytes) -> str | None:
-    """A name that stands in JSON with its quotation marks."""
-    try:
-        return str(json.loads(name.decode("utf-8", "replace")))
-    except ValueError:
-        return None

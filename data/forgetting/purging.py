@@ -8,7 +8,7 @@ what came first, so that an unfinished one is found again.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from data.forgetting.begun import clear_begun, note_removed
 from data.forgetting.blanking import Blanked
 from data.forgetting.chats import REALMS, SECRET
 from data.forgetting.plan import REMOVED, Gone, Plan
-from data.forgetting.sifting import sift
+from data.forgetting.sifting import Searched, sift
 from data.forgetting.tombstones import Request, Sieve, Tombstones, bury, read_tombstones
 from data.housekeeping.claims import Claim, collection
 from data.housekeeping.removal import remove_each
@@ -41,6 +41,7 @@ class Purged:
 
     blanked  raw items that hold other documents, too, and now lack the forgotten ones
     left     raw items that still hold bytes of forgotten ones
+    why      {item that was left: what was wrong with its file}, where that is the reason
     """
 
     rewritten: tuple[ArtifactRef, ...]
@@ -48,6 +49,7 @@ class Purged:
     work: tuple[str, ...]
     blanked: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 def carry_out(store: Store, plan: Plan, authors: Collection[str] = (), secret: str = SECRET) -> Purged:
@@ -87,11 +89,12 @@ def _carry_out(store: Store, plan: Plan, authors: Collection[str], secret: str, 
     store.clear_attempts(REMOVED)
     work = clear_begun(store)
     store.sweep()  # what an earlier one was killed at
-    for owner in noted:
+    for owner in {*noted, *(owner for owner in known if plan.holdings.sources[owner].is_being_forgotten)}:
         note_done(store.refs, owner)
     left = frozenset(item for one in blanked for item in one.left)
     done = frozenset(item for one in blanked for item in one.done)
-    return Purged(tuple(rewritten), counts, tuple(work), done, left)
+    why = {item: said for one in blanked for item, said in one.why.items()}
+    return Purged(tuple(rewritten), counts, tuple(work), done, left, why)
 
 
 def _kept_up(claim: Claim, items: Iterable[T]) -> Iterator[T]:
@@ -159,21 +162,28 @@ def _blank_source(
         if not any(item.native_id in gone.kept_in for item in read_items(store.path(ref))):
             continue
         blanked = Blanked()
-        searched = plan.searched.get((owner, manifest.payload_digest))
-        wanted = partial(
-            sift, kind, sieve=sieve, identities=holdings.readings(ref.key, owner), secret=secret, searched=searched
-        )
-        make = partial(_blank, store, ref, manifest, wanted, blanked)
+        wanted = partial(sift, kind, sieve=sieve, identities=holdings.readings(ref.key, owner), secret=secret)
+        known = {digest: one for (id_, digest), one in plan.searched.items() if id_ == owner}
+        make = partial(_blank, store, ref, manifest, wanted, known, blanked)
         store.build(manifest.recipe, manifest.name, make, refresh=True)
         found.append(blanked)
     return found
 
 
 def _blank(
-    store: Store, ref: ArtifactRef, manifest: Manifest, wanted: Callable[..., Blanked], blanked: Blanked, build: Build
+    store: Store,
+    ref: ArtifactRef,
+    manifest: Manifest,
+    wanted: Callable[..., Blanked],
+    searched: Mapping[str, Searched],
+    blanked: Blanked,
+    build: Build,
 ) -> Facts:
-    found = wanted(raw=store.path(ref), out=build.out)  # not before: what lay aside may have moved to its place
-    blanked.done, blanked.left = found.done, found.left
+    """Write the raw slot anew. What lies in its place is looked at here and not before, as nobody else replaces it
+    now: `searched`, by payload digest, tells only of what it was when it was planned what goes."""
+    seen = searched.get(store.manifest(ref).payload_digest)
+    found = wanted(raw=store.path(ref), out=build.out, searched=seen)
+    blanked.done, blanked.left, blanked.why = found.done, found.left, found.why
     return Facts(manifest.counts | {"bytes": content_bytes(build.out)}, manifest.licences, manifest.notes,
                  manifest.details)  # fmt: skip
 

@@ -182,14 +182,16 @@ class _Search:
                 if owner not in self.holdings.sources:
                     continue
                 known = self.holdings.sources[owner]
-                require_names(known, readings, self.wanted.author, self.secret)
+                sure = self.holdings.readings(raw, owner, with_half_gone=False)
+                require_names(known, sure, self.wanted.author, self.secret)
                 searched = search_slot(known.kind, folder, hashes | self._as_written(known.kind), readings, self.secret)
                 if searched is None:
                     continue
                 if searched.concerned:
-                    refuse_numbered(known, readings)
-                if (kept := kept + searched.bytes()) < _KEPT_BYTES:  # else it is searched again when its turn comes
+                    refuse_numbered(known, sure)
+                if kept + (size := searched.bytes()) < _KEPT_BYTES:  # else it is searched again when its turn comes
                     self.searched[owner, manifest.payload_digest] = searched
+                    kept += size
                 for item, documents in searched.items().items():
                     found[owner].setdefault(item, set()).update(documents)
         return dict(found)

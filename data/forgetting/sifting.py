@@ -10,7 +10,6 @@ from data.forgetting.blanking import concerns as concerns_files
 from data.forgetting.chats import SECRET, Authors, Kind, authors_of, sift_slot, ways_of
 from data.forgetting.messages import ApiLines, ExportRecords
 from data.forgetting.posts import DumpLines
-from data.forgetting.sums import ID_BYTES
 from data.forgetting.tombstones import Sieve
 from data.manifest import canonical_json
 from data.sources.base import RawDocument, SlotItem
@@ -49,7 +48,7 @@ class Searched:
 
     def bytes(self) -> int:
         """What it takes in memory, about."""
-        return ID_BYTES * self.chat.ids() + sum(sums.bytes() for sums in self.chat.sums)
+        return self.chat.held_bytes() + self.authors.bytes()
 
     def is_all_that_goes(self, sieve: Sieve, identities: Sequence[Mapping[str, Any]]) -> bool:
         """Whether nothing else of the slot is forgotten; where that is not sure, it is denied."""
@@ -86,9 +85,9 @@ def sift(
     if searched and searched.is_all_that_goes(sieve, identities):
         searched.chat.ways = ways
         found = sift_slot(raw, out, searched.chat, ways, searched.concerned)
-        return Blanked(found.done, found.left)
+        return Blanked(found.done, found.left, found.why)
     found = sift_slot(raw, out, _CHATS[kind](ways, authors_of(ways, sieve)), ways)
-    return Blanked(found.done, found.left)
+    return Blanked(found.done, found.left, found.why)
 
 
 def search_slot(
@@ -103,8 +102,9 @@ def search_slot(
     chat = _CHATS[kind](ways, everybody)
     with PackReader(raw) as reader:
         concerned = chat.search(reader, list(read_items(raw)))
-    for known in (everybody, *(way.sieve for way in ways)):
-        known.clear_cache()  # many slots may be searched
+    everybody.clear_cache()  # many slots may be searched
+    for way in ways:
+        way.sieve.clear_cache()
     return Searched(chat, everybody, _told(identities), concerned)
 
 

@@ -44,7 +44,8 @@ class Claim:
         return time.monotonic() - self._said < COLLECTION_LEASE / 2
 
     def keep(self) -> None:
-        """Let others know that this is still at work, if they may come to doubt it; claims no keys."""
+        """Let others know that this is still at work, if they may come to doubt it; claims no keys, and drops those
+        that were claimed if it has to say so."""
         with self._writing:
             if not self.is_fresh:
                 self.take(())
@@ -53,13 +54,14 @@ class Claim:
     def kept(self) -> Iterator[None]:
         """Have a thread do that as long as this is open, for work of which a single step may outlast the lease.
 
-        Where it cannot, it tries again; whoever works hears of it when they ask to `keep` the claim themselves.
+        Where it cannot, it tries again; whoever works hears of it when they ask to `keep` the claim themselves. Like
+        `keep` it claims no keys, and drops those that were claimed: open it only where none are.
         """
         is_done = threading.Event()
 
         def beat() -> None:
             while not is_done.wait(COLLECTION_LEASE / 8):
-                with suppress(TextmillError):
+                with suppress(TextmillError, OSError):
                     self.keep()
 
         thread = threading.Thread(target=beat, daemon=True)

@@ -195,7 +195,7 @@ def whole_lines(chunks: Iterable[bytes], compression: str | None, wrong: Wrong) 
             size += len(chunk) - end
             held = [] if size > LINE_BYTES else [*held, chunk[end:]]
     except CannotDecompressError as error:
-        wrong.stopped = error
+        wrong.stopped = CannotDecompressError(error.what, error.why)  # whose traceback does not hold the window
     if size:
         yield (_GIVEN_UP if size > LINE_BYTES else b"".join(held)) + b"\n"
 
