@@ -12,9 +12,9 @@ from data.forgetting.holdings import Holdings
 from data.forgetting.people import spellings
 from data.forgetting.plan import Plan, plan
 from data.forgetting.purging import Purged, carry_out
-from data.forgetting.search import Wanted
 from data.forgetting.sifting import may_sift
 from data.forgetting.tombstones import author_hash
+from data.forgetting.wanted import Wanted
 from flows.cli_options import DryRun
 from flows.recipe import RecipeError
 from tasks.registry import STAGES

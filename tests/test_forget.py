@@ -18,9 +18,9 @@ from data.forgetting import purging
 from data.forgetting.holdings import Holdings
 from data.forgetting.plan import plan
 from data.forgetting.purging import carry_out
-from data.forgetting.search import NotHeldError, Wanted
 from data.forgetting.taint import tainted
 from data.forgetting.tombstones import author_hash
+from data.forgetting.wanted import NotHeldError, Wanted
 from data.housekeeping.claims import collection
 from data.manifest import Identity
 from data.sources.chats.pseudonyms import KeyedNames, _derive

@@ -19,6 +19,7 @@ from data.forgetting.tombstones import Sieve, author_hash
 from data.sources.base import Problem, RawDocument
 from data.sources.chats.pseudonyms import KeyedNames
 from data.sources.discord import DiscordConfig
+from data.sources.dumps.lines import Wrong, whole_lines
 from data.sources.pack import PackReader, read_items
 from data.sources.reddit import RedditConfig
 from tests.discord_exports import chat, discord_runs, export, message
@@ -365,6 +366,9 @@ def test_a_dump_that_ends_too_early_is_left(tmp_path):
     (tmp_path / "dumps" / "RC_2023-01.zst").write_bytes(whole[:-20])
     runs.run()
     before, ((_, raw),) = plain_slots(runs), runs.slots.values()
+    wrong = Wrong()
+    assert list(whole_lines([whole[:-20]], ".zst", wrong)) and wrong.stopped
+    assert wrong.stopped.__traceback__ is None, "which would hold the window"
     (tmp_path / "out").mkdir()
     sieve = Sieve(authors=frozenset([author_hash("wilhelmina")]))
     found = sift("reddit", raw, tmp_path / "out", sieve, [runs.config.reading_identity()])

@@ -19,9 +19,9 @@ from data.forgetting.holdings import Holdings
 from data.forgetting.people import spellings
 from data.forgetting.plan import plan
 from data.forgetting.purging import carry_out
-from data.forgetting.search import Wanted
 from data.forgetting.sifting import search_slot, sift
 from data.forgetting.tombstones import Sieve, author_hash, read_tombstones
+from data.forgetting.wanted import Wanted
 from data.housekeeping import claims
 from data.housekeeping.claims import collection
 from data.manifest import Identity, canonical_json

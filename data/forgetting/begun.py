@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import write_durably
-from data.forgetting.plan import REMOVED
+from data.forgetting.gone import REMOVED
 from data.manifest import ArtifactRef
 from data.store import Store
 

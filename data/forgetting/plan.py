@@ -10,43 +10,20 @@ data/forgetting/purging.py. What was begun earlier and not finished is part of e
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from data.corpus import TRAIN_FILE, VALIDATION_FILE
 from data.drops import DROPS_FILE
 from data.forgetting.chats import REALMS, SECRET
+from data.forgetting.gone import REMOVED, Gone, in_order
 from data.forgetting.holdings import Held, Holdings
 from data.forgetting.ids import beginnings, holding, is_in
-from data.forgetting.search import Wanted, search
+from data.forgetting.search import search
 from data.forgetting.sifting import Searched, items_with
-from data.forgetting.tombstones import Tombstones, of_document, read_tombstones
+from data.forgetting.tombstones import of_document, read_tombstones
+from data.forgetting.wanted import Wanted
 from data.manifest import Manifest, key_in
 from data.shards import read_batches
-
-# Stages that hold or show text, or hashes and ids of it, last first
-REMOVED = ("report", "overlap", "tokens", "corpus", "duplicates", "documents", "raw")
-
-
-@dataclass
-class Gone:
-    """What is forgotten of one source: native ids of documents and of items; `whole` when it is all of it.
-
-    kept_in  {item: documents} that are forgotten, but whose bytes stay in a raw item with others
-    clear    keys of documents artifacts that hold none of the documents
-    """
-
-    documents: set[str] = field(default_factory=set)
-    items: set[str] = field(default_factory=set)
-    whole: bool = False
-    kept_in: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    clear: set[str] = field(default_factory=set)
-
-    def holds_item(self, native_id: str) -> bool:
-        return self.whole or native_id in self.items or Tombstones(items=frozenset(self.items)).holds_item(native_id)
-
-    def sifted(self) -> set[str]:
-        """The documents that are in no item that goes."""
-        return set() if self.whole else {one for one in self.documents if not is_in(one, self.items)}
 
 
 @dataclass(frozen=True)
@@ -108,7 +85,7 @@ class _Planner:
             dict(self.gone),
             len(self.found.rows),
             self.found.copies,
-            tuple(sorted((self.holdings.manifests[key] for key in removed), key=_order)),
+            tuple(sorted((self.holdings.manifests[key] for key in removed), key=in_order)),
             tuple(self.holdings.manifests[key] for key in self.holdings.manifests if key in tainted),
             self.holdings,
             self.found.searched,
@@ -262,7 +239,3 @@ def _shown_drops(held: Held) -> Iterator[str]:
     """Ids of dropped documents whose beginnings lie in a documents artifact as examples."""
     examples = json.loads((held.folder / DROPS_FILE).read_text())["examples"]
     yield from (one["native_id"] for shown in examples.values() for one in shown)
-
-
-def _order(manifest: Manifest) -> tuple[int, str]:
-    return REMOVED.index(manifest.recipe.stage), manifest.key

@@ -19,7 +19,8 @@ from data.forgetting import taint
 from data.forgetting.begun import clear_begun, note_removed
 from data.forgetting.blanking import Blanked
 from data.forgetting.chats import REALMS, SECRET
-from data.forgetting.plan import REMOVED, Gone, Plan
+from data.forgetting.gone import REMOVED, Gone
+from data.forgetting.plan import Plan
 from data.forgetting.sifting import Searched, sift
 from data.forgetting.tombstones import Request, Sieve, Tombstones, bury, read_tombstones
 from data.housekeeping.claims import Claim, collection

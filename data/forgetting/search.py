@@ -8,41 +8,16 @@ from itertools import islice
 
 import numpy as np
 
-from data.errors import TextmillError
 from data.forgetting.chats import SECRET
 from data.forgetting.holdings import Held, Holdings, Row, with_signatures
 from data.forgetting.ids import is_in
 from data.forgetting.people import refuse_numbered, require_names, spelt
 from data.forgetting.sifting import Searched, search_slot
 from data.forgetting.tombstones import Tombstones, author_hash, is_of
+from data.forgetting.wanted import NotHeldError, Wanted
 
 _KEPT_BYTES = 200_000_000  # of what was found in slots of chats
 _MANY = 200_000  # ids among which a mistyped one is looked for
-
-
-class NotHeldError(TextmillError):
-    """The store holds nothing of the kind that is to be forgotten."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What shall be forgotten. `names` are all spellings of the author, `author` is the one that was given; `source`
-    alone means all of it, else limits."""
-
-    documents: frozenset[str] = frozenset()
-    names: frozenset[str] = frozenset()
-    url: str | None = None
-    source: str | None = None
-    author: str | None = None
-
-    @property
-    def is_whole_source(self) -> bool:
-        return self.source is not None and not (self.documents or self.names or self.url)
-
-    def __str__(self) -> str:
-        said = [f"document {one!r}" for one in sorted(self.documents)] + (["that author"] if self.names else [])
-        said += [f"url {self.url!r}"] if self.url else []
-        return ", ".join(said) or f"source {self.source!r}"
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,13 @@ def measured(kind: str, author: str, size: int, folder: Path) -> dict[str, float
     run = [*command, "run", kind, "--path", str(folder / "dumps"), *settings]
     subprocess.run(run, check=True, env=environment, stdout=subprocess.DEVNULL)
     begin = time.perf_counter()
-    process = subprocess.Popen([*command, "forget", "--author", author, "--yes"], env=environment)
+    forget = [*command, "forget", "--author", author, "--yes"]
+    process = subprocess.Popen(forget, env=environment, stdout=subprocess.PIPE, text=True)
+    said = process.stdout.read() if process.stdout else ""
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
+    if not status and "lost the bytes" not in said:
+        raise SystemExit(f"nothing was taken out:\n{said}")
     if status:
         raise SystemExit(f"forgetting {author} ended with {os.waitstatus_to_exitcode(status)}")
     memory = used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -110,7 +110,8 @@ def main() -> int:
     arguments = parser.parse_args()
     size = round(arguments.megabytes * 1e6)
     if arguments.run:
-        run(*arguments.run, size)
+        which, collection = arguments.run
+        run(which, collection, size)
         return 0
     pythons = {"ours": sys.executable, "theirs": str(environment_at(arguments.environment))}
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
