@@ -292,7 +292,7 @@ def test_one_deployment_of_each_flow_takes_a_recipes_name(up):
         assert time.monotonic() < deadline
         time.sleep(1)
     assert len(found) == before + 1
-    assert found[0]["payload"]["name"] == "python-docs"
+    assert found[0]["payload"]["recipe"] == "python-docs"
 
 
 def told(up, event):
